@@ -1,0 +1,181 @@
+package gatehouse
+
+import (
+	"encoding/json"
+	"errors"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"gatehouse/jose"
+)
+
+// A Client is one registered application of a TPP. It belongs to the
+// deployment; Providers may limit it to some banks. The JSON names are those
+// of RFC 7591 §2.
+type Client struct {
+	ID   string `json:"client_id"`
+	Name string `json:"client_name"`
+	// Providers are the provider codes the client may use; empty means all.
+	Providers     []string `json:"providers,omitempty"`
+	RedirectURIs  []string `json:"redirect_uris"`
+	GrantTypes    []string `json:"grant_types"`
+	ResponseTypes []string `json:"response_types"`
+	// Scopes are all the client may ever have, at any provider.
+	Scopes                  Scopes `json:"scope"`
+	TokenEndpointAuthMethod string `json:"token_endpoint_auth_method"`
+	// The three algorithms below are exact when set; empty means any that the
+	// provider allows (for ID Tokens: the provider's default).
+	TokenEndpointAuthSigningAlg string `json:"token_endpoint_auth_signing_alg,omitempty"`
+	RequestObjectSigningAlg     string `json:"request_object_signing_alg,omitempty"`
+	IDTokenSignedResponseAlg    string `json:"id_token_signed_response_alg,omitempty"`
+	// RequireSignedRequestObject refuses authorization requests of this
+	// client without a signed request object (RFC 9101 §10.5).
+	RequireSignedRequestObject bool `json:"require_signed_request_object,omitempty"`
+	// JWKS holds the client's public keys by value.
+	JWKS json.RawMessage `json:"jwks,omitempty"`
+	// SecretHash is the keyed hash of client_secret, for client_secret_basic.
+	SecretHash []byte       `json:"-"`
+	Status     ClientStatus `json:"status"`
+	// Version counts changes; an update of an older version is refused.
+	Version   int64     `json:"version"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// ClientStatus says whether a client may authenticate.
+type ClientStatus string
+
+// A disabled client is refused everywhere; its tokens stop being refreshed.
+const (
+	ClientActive   ClientStatus = "active"
+	ClientDisabled ClientStatus = "disabled"
+)
+
+// Grant types (RFC 6749 §4).
+const (
+	GrantAuthorizationCode = "authorization_code"
+	GrantClientCredentials = "client_credentials"
+	GrantRefreshToken      = "refresh_token"
+)
+
+// Client authentication methods (OpenID Connect Core §9).
+const (
+	AuthPrivateKeyJWT     = "private_key_jwt"
+	AuthClientSecretBasic = "client_secret_basic"
+)
+
+// GrantTypes are those the token endpoint serves.
+func GrantTypes() []string {
+	return []string{GrantAuthorizationCode, GrantClientCredentials, GrantRefreshToken}
+}
+
+// AuthMethods are those the token endpoint takes.
+func AuthMethods() []string { return []string{AuthPrivateKeyJWT, AuthClientSecretBasic} }
+
+// MayUse reports whether the client is allowed at the provider.
+func (c *Client) MayUse(p *Provider) bool {
+	return len(c.Providers) == 0 || slices.Contains(c.Providers, p.Code)
+}
+
+// ScopesAt returns all that the client may have at the provider, in the
+// provider's order.
+func (c *Client) ScopesAt(p *Provider) Scopes { return Scopes(p.Scopes).Intersect(c.Scopes) }
+
+// Validate reports the first fault of the client, naming the member.
+func (c *Client) Validate() error {
+	switch {
+	case c.ID == "" || len(c.ID) > 36:
+		return errors.New("client_id must be 1 to 36 characters")
+	case c.Name == "":
+		return errors.New("client_name is missing")
+	case len(c.GrantTypes) == 0 || !isSubset(c.GrantTypes, GrantTypes()):
+		return errors.New("grant_types must be some of authorization_code, client_credentials, refresh_token")
+	case !isSubset(c.ResponseTypes, []string{"code"}):
+		return errors.New("response_types may only be code")
+	case slices.Contains(c.GrantTypes, GrantAuthorizationCode) && len(c.RedirectURIs) == 0:
+		return errors.New("redirect_uris is missing")
+	case len(c.RedirectURIs) > 100:
+		return errors.New("redirect_uris has more than 100 members")
+	case len(c.Scopes) == 0 || !isSubset(c.Scopes, allScopes):
+		return errors.New("scope must be some of openid, accounts, payments, fundsconfirmations")
+	case c.Status != ClientActive && c.Status != ClientDisabled:
+		return errors.New("status must be active or disabled")
+	}
+	for _, alg := range []string{c.TokenEndpointAuthSigningAlg, c.RequestObjectSigningAlg, c.IDTokenSignedResponseAlg} {
+		if alg != "" && !slices.Contains(allAlgs, alg) {
+			return errors.New("signing algorithms may only be RS256 or PS256")
+		}
+	}
+	for _, uri := range c.RedirectURIs {
+		if err := ValidRedirectURI(uri); err != nil {
+			return err
+		}
+	}
+	if len(c.JWKS) > 0 {
+		if _, err := jose.ParseJWKS(c.JWKS); err != nil {
+			return errors.New("jwks: " + err.Error())
+		}
+	}
+	switch c.TokenEndpointAuthMethod {
+	case AuthPrivateKeyJWT:
+		if len(c.JWKS) == 0 {
+			return errors.New("jwks is missing: private_key_jwt needs a key")
+		}
+	case AuthClientSecretBasic:
+		if len(c.SecretHash) == 0 {
+			return errors.New("client_secret is missing: client_secret_basic needs one")
+		}
+	default:
+		return errors.New("token_endpoint_auth_method must be private_key_jwt or client_secret_basic")
+	}
+	return nil
+}
+
+// ValidRedirectURI says why a redirect_uri cannot be registered: it must be an
+// absolute https URI without user information, wildcard or fragment, of at
+// most 2,048 characters (RFC 6749 §3.1.2, RFC 9700 §2.1). Plain http is
+// accepted for 127.0.0.1 and [::1] alone, the loopback redirection of
+// RFC 8252 §7.3.
+func ValidRedirectURI(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case raw == "":
+		return errors.New("redirect_uris has an empty member")
+	case len(raw) > 2048:
+		return errors.New("redirect_uris has a member of more than 2,048 characters")
+	case err != nil || u.Host == "" || u.Opaque != "" || !isURIText(raw):
+		return errors.New("redirect_uris has a member that is not an absolute URI")
+	case strings.Contains(raw, "#"):
+		return errors.New("redirect_uris has a member with a fragment")
+	case u.User != nil:
+		return errors.New("redirect_uris has a member with user information")
+	case strings.Contains(raw, "*"):
+		return errors.New("redirect_uris has a member with a wildcard")
+	}
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	address, notAddress := netip.ParseAddr(host)
+	switch {
+	case u.Scheme == "http" && notAddress == nil && address.IsLoopback():
+		return nil
+	case u.Scheme != "https":
+		return errors.New("redirect_uris has a member that is not https")
+	case host == "localhost" || strings.HasSuffix(host, ".localhost"):
+		return errors.New("redirect_uris has a member at localhost")
+	case notAddress == nil && !address.IsGlobalUnicast(), notAddress == nil && address.IsPrivate():
+		return errors.New("redirect_uris has a member at a private address")
+	}
+	return nil
+}
+
+// isURIText reports whether s has only characters of RFC 3986 §2.
+func isURIText(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"<>\\^`{|}", c) >= 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,84 @@
+package oidc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"gatehouse"
+)
+
+// A cache keeps what the store said, for a few seconds. When the store is away
+// it goes on answering with what it has, so that discovery and keys stay
+// readable; whatever changes state asks the store itself. The zero value is
+// ready.
+type cache[V any] struct {
+	mu      sync.Mutex
+	entries map[string]entry[V]
+	loads   singleflight.Group
+}
+
+type entry[V any] struct {
+	value   V
+	expires time.Time
+}
+
+const (
+	cacheAge     = 5 * time.Second // how soon another process's change is seen
+	cacheRetry   = 1 * time.Second // how often an absent store is asked
+	cacheEntries = 10_000
+)
+
+// get returns the value of key, loading it when there is none or it is old.
+// Concurrent callers share one load.
+func (c *cache[V]) get(ctx context.Context, key string, now time.Time, load func(context.Context) (V, error)) (V, error) {
+	c.mu.Lock()
+	old, found := c.entries[key]
+	c.mu.Unlock()
+	if found && now.Before(old.expires) {
+		return old.value, nil
+	}
+	loaded, err, _ := c.loads.Do(key, func() (any, error) {
+		// The load serves every caller that waits, so it outlives the one that
+		// began it; a caller with something to fall back on does not wait long.
+		patience := requestDeadline / 2
+		if found {
+			patience = cacheRetry
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		return load(ctx)
+	})
+	switch {
+	case err == nil:
+		c.put(key, entry[V]{loaded.(V), now.Add(cacheAge)})
+		return loaded.(V), nil
+	case errors.Is(err, gatehouse.ErrNotFound):
+		c.mu.Lock()
+		delete(c.entries, key)
+		c.mu.Unlock()
+	case found:
+		c.put(key, entry[V]{old.value, now.Add(cacheRetry)})
+		return old.value, nil
+	}
+	var none V
+	return none, err
+}
+
+func (c *cache[V]) put(key string, e entry[V]) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries == nil {
+		c.entries = map[string]entry[V]{}
+	}
+	if _, known := c.entries[key]; !known && len(c.entries) >= cacheEntries {
+		for other := range c.entries { // any will do
+			delete(c.entries, other)
+			break
+		}
+	}
+	c.entries[key] = e
+}

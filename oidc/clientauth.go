@@ -1,0 +1,279 @@
+package oidc
+
+// Client authentication: RFC 6749 §2.3, OpenID Connect Core §9, RFC 7521,
+// RFC 7523.
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"gatehouse"
+	"gatehouse/jose"
+)
+
+const assertionTypeJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+// A client is a registered client with its keys parsed. It is shared by
+// requests and never changes.
+type client struct {
+	*gatehouse.Client
+	keys []*jose.PublicKey
+}
+
+// client returns a client by its id, or an error that wraps
+// gatehouse.ErrNotFound.
+func (s *Server) client(ctx context.Context, id string) (*client, error) {
+	return s.clients.get(ctx, id, s.Now(), func(ctx context.Context) (*client, error) {
+		stored, err := s.Store.Client(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		c := &client{Client: stored}
+		if len(stored.JWKS) > 0 {
+			set, err := jose.ParseJWKS(stored.JWKS)
+			if err != nil {
+				return nil, err
+			}
+			c.keys = set.Keys
+		}
+		return c, nil
+	})
+}
+
+// authenticateClient returns the client that made a request at the token
+// endpoint, by the one authentication method it used. audiences are the values
+// of aud that name this server, exactly.
+func (s *Server) authenticateClient(r *http.Request, p *provider, in params, audiences []string) (*client, error) {
+	header := r.Header.Values("Authorization")
+	_, hasAssertion := in["client_assertion"]
+	_, hasSecret := in["client_secret"]
+	methods := 0
+	for _, used := range []bool{len(header) > 0, hasAssertion, hasSecret} {
+		if used {
+			methods++
+		}
+	}
+	// RFC 6749 §2.3: not more than one method in a request.
+	if methods > 1 {
+		return nil, gatehouse.NewError(gatehouse.InvalidRequest, "more than one client authentication method is used")
+	}
+
+	var c *client
+	var err error
+	switch {
+	case hasAssertion:
+		c, err = s.authenticateByAssertion(r.Context(), p, in, audiences)
+	case len(header) > 0:
+		c, err = s.authenticateBySecret(r.Context(), header, in)
+	case hasSecret:
+		return nil, badClient("client_secret in the body is not accepted: use client_secret_basic or private_key_jwt")
+	default:
+		return nil, badClient("client_assertion is missing")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.Status != gatehouse.ClientActive {
+		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is disabled")
+	}
+	if !c.MayUse(p.Provider) {
+		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client may not use this provider")
+	}
+	return c, nil
+}
+
+func badClient(description string) *gatehouse.Error {
+	return gatehouse.NewError(gatehouse.InvalidClientAssertion, description)
+}
+
+// authenticateByAssertion checks a client assertion by RFC 7523 §3.
+func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in params, audiences []string) (*client, error) {
+	if in["client_assertion_type"] != assertionTypeJWTBearer {
+		return nil, badClient("client_assertion_type must be " + assertionTypeJWTBearer)
+	}
+	token, err := jose.Parse(in["client_assertion"], jose.MaxSize)
+	if err != nil {
+		return nil, badAssertion(err)
+	}
+	// RFC 8725 §3.11: a token that says it is something else is not taken.
+	if !slices.Contains([]string{"", "jwt", "client-authentication+jwt"}, mediaSubtype(token.Typ)) {
+		return nil, badClient("client_assertion is of another typ")
+	}
+	iss, err := token.Claims.String("iss")
+	if err != nil {
+		return nil, badAssertion(err)
+	}
+	sub, err := token.Claims.String("sub")
+	if err != nil {
+		return nil, badAssertion(err)
+	}
+	if iss != sub {
+		return nil, badClient("client_assertion: iss and sub must be the same client_id")
+	}
+	if id, sent := in["client_id"]; sent && id != sub {
+		return nil, badClient("client_id differs from sub of client_assertion")
+	}
+	c, err := s.client(ctx, sub)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return nil, gatehouse.NewError(gatehouse.UnknownClient, "no client has the client_id in sub of client_assertion")
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if c.TokenEndpointAuthMethod != gatehouse.AuthPrivateKeyJWT {
+		return nil, badClient("the client is not registered for private_key_jwt")
+	}
+	if err := token.Verify(c.keys, algsFor(c.TokenEndpointAuthSigningAlg)...); err != nil {
+		return nil, badAssertion(err)
+	}
+	aud, single, err := token.Claims.Audience()
+	if err != nil {
+		return nil, badAssertion(err)
+	}
+	// One string, and ours: an array would let one assertion serve two servers
+	// (draft-ietf-oauth-rfc7523bis §4, CVE-2025-27370).
+	if !single || !slices.Contains(audiences, aud[0]) {
+		return nil, badClient("client_assertion: aud must be the issuer as one string")
+	}
+	expires, err := checkTimes(token.Claims, p.rules, s.Now())
+	if err != nil {
+		return nil, badAssertion(err)
+	}
+	// A request object could pass for an assertion: both are signed by the
+	// client for this server (RFC 9101 §10.8).
+	for _, name := range []string{"response_type", "redirect_uri", "software_statement"} {
+		if token.Claims.Has(name) {
+			return nil, badClient("client_assertion is a token of another kind")
+		}
+	}
+	jti, err := token.Claims.String("jti")
+	if err != nil {
+		return nil, badAssertion(err)
+	}
+	if len(jti) > 255 {
+		return nil, badClient("client_assertion: jti is longer than 255 bytes")
+	}
+	// Providers share a token path, so a jti is spent in the whole deployment.
+	key := sha256.Sum256([]byte(sub + "\x00" + jti))
+	err = s.Store.Consume(ctx, "", gatehouse.ConsumeAssertion, base64.RawURLEncoding.EncodeToString(key[:]), expires, s.Now())
+	if errors.Is(err, gatehouse.ErrSpent) {
+		return nil, badClient("client_assertion: jti was used before")
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	return c, nil
+}
+
+func badAssertion(cause error) *gatehouse.Error {
+	return badClient("client_assertion: " + cause.Error())
+}
+
+// checkTimes checks exp, nbf and iat of a client assertion (RFC 7523 §3, items
+// 4 to 6) and returns exp. There is no grace after exp; nbf and iat may be
+// ahead by the clock skew, and exp by the longest lifetime.
+func checkTimes(claims jose.Claims, rules gatehouse.Rules, now time.Time) (time.Time, error) {
+	skew, longest := time.Duration(rules.ClockSkew), time.Duration(rules.AssertionMaxLifetime)
+	exp, present, err := claims.Time("exp")
+	switch {
+	case err != nil:
+		return exp, err
+	case !present:
+		return exp, errors.New("exp is missing")
+	case !now.Before(exp):
+		return exp, errors.New("exp is in the past")
+	case exp.After(now.Add(longest + skew)):
+		return exp, errors.New("exp is too far ahead")
+	}
+	for _, name := range []string{"nbf", "iat"} {
+		t, present, err := claims.Time(name)
+		switch {
+		case err != nil:
+			return exp, err
+		case !present:
+		case t.After(now.Add(skew)):
+			return exp, errors.New(name + " is in the future")
+		case !t.Before(exp):
+			return exp, errors.New(name + " is not before exp")
+		case t.Before(now.Add(-longest - skew)):
+			return exp, errors.New(name + " is too long ago")
+		}
+	}
+	return exp, nil
+}
+
+// mediaSubtype is a typ header in lower case without "application/"
+// (RFC 7515 §4.1.9).
+func mediaSubtype(typ string) string {
+	return strings.TrimPrefix(strings.ToLower(typ), "application/")
+}
+
+// algsFor returns the algorithms a client may sign with.
+func algsFor(registered string) []string {
+	if registered != "" {
+		return []string{registered}
+	}
+	return gatehouse.Algs()
+}
+
+// authenticateBySecret checks the Basic scheme as RFC 6749 §2.3.1 has it: both
+// parts are form-encoded before they are joined.
+func (s *Server) authenticateBySecret(ctx context.Context, header []string, in params) (*client, error) {
+	id, secret, err := basicCredentials(header)
+	if err != nil {
+		return nil, err
+	}
+	if sent, ok := in["client_id"]; ok && sent != id {
+		return nil, badClient("client_id differs from that of the Authorization header")
+	}
+	c, err := s.client(ctx, id)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return nil, gatehouse.NewError(gatehouse.UnknownClient, "no client has the client_id in the Authorization header")
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	if c.TokenEndpointAuthMethod != gatehouse.AuthClientSecretBasic {
+		return nil, badClient("the client is not registered for client_secret_basic")
+	}
+	if subtle.ConstantTimeCompare(c.SecretHash, gatehouse.ClientSecretHash(s.KEK, id, secret)) != 1 {
+		return nil, badClient("the client secret is wrong")
+	}
+	return c, nil
+}
+
+func basicCredentials(header []string) (id, secret string, err error) {
+	if len(header) != 1 {
+		return "", "", badClient("the Authorization header is repeated")
+	}
+	scheme, encoded, _ := strings.Cut(header[0], " ")
+	if !strings.EqualFold(scheme, "Basic") {
+		return "", "", badClient("the Authorization header is not of the Basic scheme")
+	}
+	decoded, err := base64.StdEncoding.Strict().DecodeString(strings.TrimLeft(encoded, " "))
+	if err != nil || strings.ContainsAny(encoded, "\r\n") {
+		return "", "", badClient("the Authorization header is not valid base64")
+	}
+	rawID, rawSecret, found := strings.Cut(string(decoded), ":")
+	if !found {
+		return "", "", badClient("the Authorization header has no colon between client_id and secret")
+	}
+	id, errID := url.QueryUnescape(rawID)
+	secret, errSecret := url.QueryUnescape(rawSecret)
+	switch {
+	case errID != nil || errSecret != nil || !utf8.ValidString(id) || !utf8.ValidString(secret):
+		return "", "", badClient("client_id and secret in the Authorization header must be form-encoded")
+	case id == "" || secret == "":
+		return "", "", badClient("client_id or secret in the Authorization header is empty")
+	}
+	return id, secret, nil
+}

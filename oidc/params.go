@@ -1,0 +1,125 @@
+package oidc
+
+// Parameters: RFC 6749 §3.1, §3.2 and Appendix B; no parameter twice, and one
+// without a value is as good as omitted.
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode/utf8"
+
+	"gatehouse"
+	"gatehouse/jose"
+)
+
+// params are the parameters of a request, each once, none empty.
+type params map[string]string
+
+const maxParams = 100
+
+// parseParams reads application/x-www-form-urlencoded text. Unlike
+// url.ParseQuery it takes nothing from a text that is malformed anywhere.
+func parseParams(text string) (params, error) {
+	in := params{}
+	seen := map[string]bool{}
+	for pair := range strings.SplitSeq(text, "&") {
+		if pair == "" {
+			continue
+		}
+		rawName, rawValue, _ := strings.Cut(pair, "=")
+		name, err := url.QueryUnescape(rawName)
+		if err != nil || !utf8.ValidString(name) {
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter name is not validly encoded")
+		}
+		value, err := url.QueryUnescape(rawValue)
+		if err != nil || !utf8.ValidString(value) {
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter value is not validly encoded")
+		}
+		if seen[name] {
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter is repeated")
+		}
+		if len(seen) == maxParams {
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "there are more than 100 parameters")
+		}
+		seen[name] = true
+		if value != "" {
+			in[name] = value
+		}
+	}
+	return in, nil
+}
+
+// readForm reads the parameters of a POST body; takeJSON says whether
+// application/json with the same names is taken, too.
+func readForm(r *http.Request, takeJSON bool) (params, error) {
+	body, err := readBody(r)
+	if err != nil {
+		return nil, err
+	}
+	switch mediaType(r) {
+	case "application/x-www-form-urlencoded":
+		return parseParams(string(body))
+	case "application/json":
+		if takeJSON {
+			return parseJSONParams(body)
+		}
+	}
+	return nil, notForm()
+}
+
+func notForm() error {
+	return gatehouse.NewError(gatehouse.UnsupportedMediaType, "Content-Type must be application/x-www-form-urlencoded")
+}
+
+// parseJSONParams reads one flat JSON object of strings, strictly.
+func parseJSONParams(body []byte) (params, error) {
+	object, err := jose.ParseObject(body, 1)
+	if err != nil {
+		return nil, gatehouse.NewError(gatehouse.InvalidRequest, "the body is not a flat JSON object: "+err.Error())
+	}
+	if len(object) > maxParams {
+		return nil, gatehouse.NewError(gatehouse.InvalidRequest, "there are more than 100 parameters")
+	}
+	in := params{}
+	for name, raw := range object {
+		if string(raw) == "null" {
+			continue
+		}
+		value, _, err := object.OptionalString(name)
+		if err != nil {
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a member of the JSON body is not a string")
+		}
+		if value != "" {
+			in[name] = value
+		}
+	}
+	return in, nil
+}
+
+func readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(r.Body)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return nil, gatehouse.NewError(gatehouse.PayloadTooLarge, "the body is larger than this endpoint takes")
+	}
+	if err != nil {
+		return nil, gatehouse.NewError(gatehouse.InvalidRequest, "the body could not be read")
+	}
+	return body, nil
+}
+
+// mediaType is the Content-Type without its parameters, "" when it is missing,
+// malformed or repeated.
+func mediaType(r *http.Request) string {
+	if len(r.Header.Values("Content-Type")) != 1 {
+		return ""
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return media
+}

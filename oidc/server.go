@@ -1,0 +1,302 @@
+package oidc
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"path"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"gatehouse"
+	"gatehouse/jose"
+)
+
+// A Server serves the public surface of a deployment. Set the fields, then
+// call Handler once.
+type Server struct {
+	Store gatehouse.Store
+	// KEK opens the signing keys and keys the hashes of client secrets.
+	KEK *jose.KEK
+	// BaseURL is the public URL of the deployment, without a trailing slash.
+	// It never comes from a request.
+	BaseURL string
+	Now     func() time.Time
+	Log     *slog.Logger
+
+	providers cache[*provider]
+	clients   cache[*client]
+}
+
+// Limits of a request; those of headers and connections are the listener's.
+const (
+	requestDeadline    = 10 * time.Second
+	tokenBodyLimit     = 64 << 10
+	authorizeBodyLimit = 128 << 10
+	connectorBodyLimit = 128 << 10
+)
+
+// A handler answers a request or returns an error, never both. The provider is
+// the one named in the path; nil when the path names none.
+type handler func(w http.ResponseWriter, r *http.Request, p *provider) error
+
+// A route says how one path is served.
+type route struct {
+	pattern string
+	methods string // as in the Allow header
+	limit   int64  // of the body, in bytes
+	fail    failure
+	handle  handler
+	cors    bool // any origin may read it
+}
+
+func (s *Server) routes() []route {
+	const get, post = "GET, HEAD", "POST"
+	return []route{
+		{"/.well-known/openid-configuration/{provider_code}", get, 0, s.failJSON, s.discovery, true},
+		{"/{provider_code}/.well-known/openid-configuration", get, 0, s.failJSON, s.discovery, true},
+		{"/.well-known/oauth-authorization-server/{provider_code}", get, 0, s.failJSON, s.discovery, true},
+		{"/oidc/{provider_code}/jwks", get, 0, s.failJSON, s.jwks, true},
+
+		{"/oidc/{provider_code}/authorize", "GET, POST", authorizeBodyLimit, s.failPage, s.authorize, false},
+		{"/oidc/{provider_code}/authorize/{authorization_id}", get, 0, s.failPage, s.complete, false},
+
+		{"/api/oidc/{provider_code}/tokens", post, tokenBodyLimit, s.failJSON, s.token, false},
+		{"/api/oidc/tokens", post, tokenBodyLimit, s.failJSON, s.tokenShared, false},
+		{"/open_banking/v3.2/tpp/register", post, 0, s.failJSON, s.register, false},
+
+		{"/api/connectors/ob/v1/authorizations", post, connectorBodyLimit, s.failConnector, s.begin, false},
+		{"/api/connectors/ob/v1/authorizations/{authorization_id}", "GET, PUT", connectorBodyLimit, s.failConnector, s.verdict, false},
+
+		{"/docs/open_banking/{provider_code}", get, 0, s.failPage, s.documentation, false},
+		{"/static/{file}", get, 0, s.failPage, s.static, false},
+		{"/", "", 0, s.failJSON, nil, false},
+	}
+}
+
+// Handler returns the handler of the public listener.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	for _, route := range s.routes() {
+		mux.Handle(route.pattern, s.serve(route))
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// ServeMux redirects paths that it would clean, and decodes %2F: no
+		// path of ours needs either.
+		if r.URL.Path != path.Clean(r.URL.Path) || strings.ContainsAny(r.URL.EscapedPath(), "%;") || r.Method == http.MethodConnect {
+			s.serve(route{fail: s.failJSON}).ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// serve wraps a route: request id, headers that every response has, deadline,
+// method, provider, and the only call that writes an error.
+func (s *Server) serve(route route) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := &response{ResponseWriter: rw, started: s.Now(), requestID: requestID(r)}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("X-Fapi-Interaction-Id", w.requestID)
+		w.Header().Set("Cache-Control", "no-store")
+		if route.cors {
+			w.Header().Set("Access-Control-Allow-Origin", "*")
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), requestDeadline)
+		defer cancel()
+		r = r.WithContext(ctx)
+		r.Body = http.MaxBytesReader(w, r.Body, route.limit)
+
+		var p *provider
+		err := func() (err error) {
+			defer func() {
+				if fault := recover(); fault != nil {
+					err = s.panicked(w, fault)
+				}
+			}()
+			if route.handle == nil {
+				return gatehouse.NewError(gatehouse.NotFound, "there is nothing at this path")
+			}
+			if err := checkMethod(w, r, route); err != nil {
+				return err
+			}
+			if r.Method == http.MethodOptions {
+				w.WriteHeader(http.StatusNoContent)
+				return nil
+			}
+			if code := r.PathValue("provider_code"); code != "" {
+				if p, err = s.provider(ctx, code); err != nil {
+					return err
+				}
+			}
+			return route.handle(w, r, p)
+		}()
+		if at, ok := errors.AsType[*atProvider](err); ok {
+			p = at.provider
+		}
+		fault := asError(err)
+		if fault != nil && !w.wrote {
+			if fault.RetryAfter > 0 {
+				w.Header().Set("Retry-After", seconds(fault.RetryAfter))
+			}
+			route.fail(w, r, p, fault)
+		}
+		s.logRequest(r, route, p, w, fault)
+	})
+}
+
+// checkMethod refuses methods that the route does not list, and answers
+// preflights of routes that any origin may read (Fetch, CORS protocol).
+func checkMethod(w http.ResponseWriter, r *http.Request, route route) error {
+	if strings.Contains(", "+route.methods+",", ", "+r.Method+",") {
+		return nil
+	}
+	if r.Method == http.MethodOptions && route.cors {
+		w.Header().Set("Access-Control-Allow-Methods", route.methods)
+		w.Header().Set("Access-Control-Max-Age", "86400")
+		return nil
+	}
+	w.Header().Set("Allow", route.methods)
+	return gatehouse.NewError(gatehouse.MethodNotAllowed, "this endpoint takes "+route.methods+" only")
+}
+
+// asError turns every error into one whose text may be shown.
+func asError(err error) *gatehouse.Error {
+	if err == nil {
+		return nil
+	}
+	if fault, ok := errors.AsType[*gatehouse.Error](err); ok {
+		return fault
+	}
+	return gatehouse.NewError(gatehouse.ServerError, "the server failed; its log has the request id").Because(err)
+}
+
+// unavailable is the answer when the store cannot say: never a statement about
+// the request.
+func unavailable(cause error) *gatehouse.Error {
+	fault := gatehouse.NewError(gatehouse.Unavailable, "the server cannot answer now, please try again").Because(cause)
+	fault.RetryAfter = 2 * time.Second
+	return fault
+}
+
+// panicked logs a panic with its stack. The value is logged only when the
+// runtime made it: any other could hold what a client sent.
+func (s *Server) panicked(w *response, fault any) error {
+	text := "a value of the program"
+	if err, ok := fault.(runtime.Error); ok {
+		text = err.Error()
+	}
+	s.Log.Error("panic", "request_id", w.requestID, "panic", text, "stack", string(debug.Stack()))
+	return gatehouse.NewError(gatehouse.ServerError, "the server failed; its log has the request id "+w.requestID)
+}
+
+// logRequest writes one line for each request: no query, no body, no header.
+func (s *Server) logRequest(r *http.Request, route route, p *provider, w *response, fault *gatehouse.Error) {
+	attrs := []slog.Attr{
+		slog.String("request_id", w.requestID),
+		slog.String("method", knownMethod(r.Method)),
+		slog.String("route", route.pattern),
+		slog.Int("status", w.status),
+		slog.Duration("duration", s.Now().Sub(w.started)),
+	}
+	if p != nil {
+		attrs = append(attrs, slog.String("provider_code", p.Code))
+	}
+	level := slog.LevelInfo
+	if fault != nil {
+		attrs = append(attrs, slog.String("kind", fault.Kind.String()), slog.String("error", fault.Description))
+		if fault.Err != nil {
+			attrs = append(attrs, slog.String("cause", fault.Err.Error()))
+		}
+		if fault.Kind.Status("") >= 500 {
+			level = slog.LevelError
+		}
+	}
+	s.Log.LogAttrs(r.Context(), level, "request", attrs...)
+}
+
+func knownMethod(method string) string {
+	switch method {
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT":
+		return method
+	}
+	return "other"
+}
+
+// requestID takes the caller's x-fapi-interaction-id (FAPI 1.0 Baseline
+// §6.2.1) when it looks like an id, or makes one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Fapi-Interaction-Id")
+	if len(id) < 8 || len(id) > 64 || strings.Trim(id, "0123456789abcdefABCDEF-") != "" {
+		return newUUID()
+	}
+	return id
+}
+
+// A response remembers what was written.
+type response struct {
+	http.ResponseWriter
+	requestID string
+	started   time.Time
+	status    int
+	wrote     bool
+}
+
+func (w *response) WriteHeader(status int) {
+	if !w.wrote {
+		w.wrote, w.status = true, status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *response) Write(b []byte) (int, error) {
+	if !w.wrote {
+		w.WriteHeader(http.StatusOK)
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap serves http.ResponseController.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+//go:embed static
+var staticFiles embed.FS
+
+func (s *Server) static(w http.ResponseWriter, r *http.Request, _ *provider) error {
+	name := "static/" + r.PathValue("file")
+	if _, err := fs.Stat(staticFiles, name); err != nil {
+		return gatehouse.NewError(gatehouse.NotFound, "there is nothing at this path")
+	}
+	w.Header().Set("Cache-Control", "public, max-age=3600")
+	http.ServeFileFS(w, r, staticFiles, name)
+	return nil
+}
+
+// Errors of Ready.
+var (
+	ErrDatabase = errors.New("database is not available")
+	ErrKeys     = errors.New("signing keys are not available")
+)
+
+// Ready reports whether the server can issue tokens: nil, or an error that is
+// ErrDatabase or ErrKeys.
+func (s *Server) Ready(ctx context.Context) error {
+	if err := s.Store.Ping(ctx); err != nil {
+		return errors.Join(ErrDatabase, err)
+	}
+	providers, err := s.Store.Providers(ctx, "", 1000)
+	if err != nil {
+		return errors.Join(ErrDatabase, err)
+	}
+	for _, p := range providers {
+		if _, err := s.cachedProvider(ctx, p.Code); err != nil {
+			return errors.Join(ErrKeys, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,247 @@
+package oidc
+
+// The token endpoint: RFC 6749 §3.2, §4.1.3, §4.4, §6.
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"gatehouse"
+)
+
+// token serves POST /api/oidc/{provider_code}/tokens.
+func (s *Server) token(w http.ResponseWriter, r *http.Request, p *provider) error {
+	in, err := readTokenRequest(r, p.Profile == gatehouse.ProfilePSD2)
+	if err != nil {
+		return err
+	}
+	if code, sent := in["provider_code"]; sent && code != p.Code {
+		return gatehouse.NewError(gatehouse.InvalidRequest, "provider_code differs from that in the path")
+	}
+	return s.grantToken(w, r, p, in, []string{p.issuer, p.tokenEndpoint})
+}
+
+// tokenShared serves POST /api/oidc/tokens, where the form names the provider.
+func (s *Server) tokenShared(w http.ResponseWriter, r *http.Request, _ *provider) error {
+	in, err := readTokenRequest(r, true)
+	if err != nil {
+		return err
+	}
+	code, sent := in["provider_code"]
+	if !sent {
+		return gatehouse.NewError(gatehouse.InvalidRequest, "provider_code is missing")
+	}
+	p, err := s.provider(r.Context(), code)
+	if err != nil {
+		return err
+	}
+	if p.Profile != gatehouse.ProfilePSD2 && mediaType(r) == "application/json" {
+		return &atProvider{p, notForm()}
+	}
+	if err := s.grantToken(w, r, p, in, []string{p.issuer, p.tokenEndpoint, s.BaseURL + "/api/oidc/tokens"}); err != nil {
+		return &atProvider{p, err}
+	}
+	return nil
+}
+
+// readTokenRequest reads the body. A query is refused as a whole: what belongs
+// in the body would end in logs (RFC 6749 §2.3.1).
+func readTokenRequest(r *http.Request, takeJSON bool) (params, error) {
+	if r.URL.RawQuery != "" {
+		return nil, gatehouse.NewError(gatehouse.InvalidRequest, "parameters must be in the body, not in the query")
+	}
+	return readForm(r, takeJSON)
+}
+
+// grantToken authenticates the client and serves one grant type.
+func (s *Server) grantToken(w http.ResponseWriter, r *http.Request, p *provider, in params, audiences []string) error {
+	grantType, sent := in["grant_type"]
+	switch {
+	case !sent:
+		return gatehouse.NewError(gatehouse.InvalidRequest, "grant_type is missing")
+	case !slices.Contains(gatehouse.GrantTypes(), grantType):
+		return gatehouse.NewError(gatehouse.UnsupportedGrantType, "grant_type must be authorization_code, client_credentials or refresh_token")
+	}
+	c, err := s.authenticateClient(r, p, in, audiences)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(c.GrantTypes, grantType) {
+		return gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is not registered for this grant_type")
+	}
+	var answer *tokenResponse
+	switch grantType {
+	case gatehouse.GrantAuthorizationCode:
+		answer, err = s.exchangeCode(r.Context(), p, c, in)
+	case gatehouse.GrantClientCredentials:
+		answer, err = s.clientCredentials(r.Context(), p, c, in)
+	case gatehouse.GrantRefreshToken:
+		answer, err = s.refresh(r.Context(), p, c, in)
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Pragma", "no-cache") // RFC 6749 §5.1
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// exchangeCode serves grant_type authorization_code (RFC 6749 §4.1.3).
+func (s *Server) exchangeCode(ctx context.Context, p *provider, c *client, in params) (*tokenResponse, error) {
+	code, sent := in["code"]
+	if !sent {
+		return nil, gatehouse.NewError(gatehouse.InvalidRequest, "code is missing")
+	}
+	a, grant, err := s.Store.AuthorizationByCode(ctx, p.Code, gatehouse.HashSecret(code))
+	// Another client's code is answered as an unknown one, and stays good.
+	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && a.ClientID != c.ID {
+		return nil, gatehouse.NewError(gatehouse.UnknownCode, "the client has no such code")
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	now := s.Now()
+	switch {
+	case a.Status == gatehouse.AuthorizationExchanged:
+		return nil, s.replayed(ctx, p, grant, now)
+	case !now.Before(a.CodeExpiresAt):
+		return nil, gatehouse.NewError(gatehouse.InvalidGrant, "code is expired")
+	case a.Status == gatehouse.AuthorizationDenied:
+		return nil, gatehouse.NewError(gatehouse.InvalidGrant, "code is void: the PSU or the bank refused")
+	case in["redirect_uri"] != a.Request.RedirectURI:
+		return nil, gatehouse.NewError(gatehouse.InvalidGrant, "redirect_uri is missing or differs from that of the authorization request")
+	}
+	if err := verifyPKCE(a.Request.CodeChallenge, in["code_verifier"]); err != nil {
+		return nil, err
+	}
+	if a.Status == gatehouse.AuthorizationPending {
+		fault := gatehouse.NewError(gatehouse.PendingCode, "the PSU has not decided yet, please try again later")
+		fault.RetryAfter = time.Second
+		return nil, fault
+	}
+	// Sign first, then let one transaction decide: a code spent before a fault
+	// of the signer would be lost.
+	t, err := s.issue(p, c, grant, issueOptions{scope: grant.Scope, nonce: a.Request.Nonce, refresh: true}, now)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Store.ExchangeCode(ctx, p.Code, a.ID, t.access, t.refresh, now)
+	switch {
+	case errors.Is(err, gatehouse.ErrSpent):
+		return nil, usedCode()
+	case errors.Is(err, gatehouse.ErrConflict), errors.Is(err, gatehouse.ErrNotFound):
+		return nil, gatehouse.NewError(gatehouse.InvalidGrant, "code is no longer valid")
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	return t.response, nil
+}
+
+// replayed ends a grant whose code its own client presents again (RFC 6749
+// §4.1.2): somebody else may have the code, too.
+func (s *Server) replayed(ctx context.Context, p *provider, g *gatehouse.Grant, now time.Time) error {
+	if err := s.Store.RevokeGrant(ctx, p.Code, g.ID, now); err != nil {
+		return unavailable(err)
+	}
+	s.Log.WarnContext(ctx, "code replayed, grant revoked", "provider_code", p.Code, "client_id", g.ClientID, "grant_id", g.ID)
+	return usedCode()
+}
+
+func usedCode() *gatehouse.Error {
+	return gatehouse.NewError(gatehouse.InvalidGrant, "code was used before; its tokens are revoked")
+}
+
+// clientCredentials serves grant_type client_credentials (RFC 6749 §4.4). In
+// profile psd2 all five documented members are answered, the refresh token
+// being bound to the client alone; elsewhere RFC 6749 §4.4.3 holds.
+func (s *Server) clientCredentials(ctx context.Context, p *provider, c *client, in params) (*tokenResponse, error) {
+	scope, err := requestedScope(in, c.ScopesAt(p.Provider))
+	if err != nil {
+		return nil, err
+	}
+	now := s.Now()
+	grant := &gatehouse.Grant{
+		ID: gatehouse.NewID(now), Provider: p.Code, ClientID: c.ID, Subject: c.ID, Scope: scope,
+		CreatedAt: now, ExpiresAt: now.Add(time.Duration(p.rules.GrantLifetime)),
+	}
+	five := p.Profile == gatehouse.ProfilePSD2
+	t, err := s.issue(p, c, grant, issueOptions{scope: scope, refresh: five, noIDToken: !five}, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Store.CreateGrant(ctx, grant, t.access, t.refresh); err != nil {
+		return nil, unavailable(err)
+	}
+	return t.response, nil
+}
+
+// refresh serves grant_type refresh_token (RFC 6749 §6). The refresh token
+// stays the same: rotating those of confidential clients protects nobody and
+// loses grants with lost responses.
+func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params) (*tokenResponse, error) {
+	presented, sent := in["refresh_token"]
+	if !sent {
+		return nil, gatehouse.NewError(gatehouse.InvalidRequest, "refresh_token is missing")
+	}
+	id, wellFormed := gatehouse.TokenID(presented)
+	if !wellFormed {
+		return nil, badRefreshToken()
+	}
+	record, grant, err := s.Store.RefreshToken(ctx, p.Code, id)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return nil, badRefreshToken()
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	now := s.Now()
+	if subtle.ConstantTimeCompare(record.Hash, gatehouse.HashSecret(presented)) != 1 || record.ClientID != c.ID ||
+		!now.Before(record.ExpiresAt) || !grant.ActiveAt(now) {
+		return nil, badRefreshToken()
+	}
+	scope, err := requestedScope(in, grant.Scope)
+	if err != nil {
+		return nil, err
+	}
+	// OpenID Connect Core §12.2: no nonce in the ID Token of a refresh.
+	t, err := s.issue(p, c, grant, issueOptions{scope: scope}, now)
+	if err != nil {
+		return nil, err
+	}
+	err = s.Store.Refresh(ctx, p.Code, record.ID, t.access, now)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return nil, badRefreshToken()
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	t.response.RefreshToken = presented
+	return t.response, nil
+}
+
+// badRefreshToken is one answer for every reason, so that a guess tells
+// nothing.
+func badRefreshToken() *gatehouse.Error {
+	return gatehouse.NewError(gatehouse.InvalidGrant, "refresh_token is unknown, expired or revoked")
+}
+
+// requestedScope returns the scope parameter as a set, or all of allowed when
+// it is absent (RFC 6749 §3.3).
+func requestedScope(in params, allowed gatehouse.Scopes) (gatehouse.Scopes, error) {
+	text, sent := in["scope"]
+	if !sent {
+		if len(allowed) == 0 {
+			return nil, gatehouse.NewError(gatehouse.InvalidScope, "the client has no scope at this provider")
+		}
+		return allowed, nil
+	}
+	scope := gatehouse.ParseScopes(text)
+	if len(scope) == 0 || !scope.Within(allowed) {
+		return nil, gatehouse.NewError(gatehouse.InvalidScope, "scope is wider than what is allowed")
+	}
+	return scope, nil
+}

@@ -1,0 +1,118 @@
+package gatehouse
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Errors of a Store. Every other error means that the store could not answer:
+// it becomes a 503 and never a statement about the request.
+var (
+	// ErrNotFound: there is no such row at this provider.
+	ErrNotFound = errors.New("not found")
+	// ErrExists: a row with this key is already there.
+	ErrExists = errors.New("already exists")
+	// ErrSpent: the single use is over.
+	ErrSpent = errors.New("already used")
+	// ErrConflict: the row changed since it was read, or its state does not
+	// allow the step.
+	ErrConflict = errors.New("conflict")
+)
+
+// A Store keeps everything that outlives a request. Each method is one
+// transaction, durable when it returns nil, safe for any number of goroutines
+// and processes, and without a clock: callers pass now. Every method that
+// takes a provider sees the rows of that provider alone. Times are kept to the
+// millisecond.
+type Store interface {
+	// CreateProvider adds a provider with its signing keys, or returns
+	// ErrExists when the code, the connector's app_id or a kid is taken.
+	CreateProvider(ctx context.Context, p *Provider, keys []*Key) error
+	// Provider returns a provider by its code, or ErrNotFound.
+	Provider(ctx context.Context, code string) (*Provider, error)
+	// ProviderByAppID returns the provider whose connector has the app_id, or
+	// ErrNotFound.
+	ProviderByAppID(ctx context.Context, appID string) (*Provider, error)
+	// Providers lists up to limit providers in the order of their codes, after
+	// the given one; "" starts.
+	Providers(ctx context.Context, after string, limit int) ([]*Provider, error)
+	// UpdateProvider replaces a provider and counts Version up, in p too.
+	// It returns ErrConflict when the row's version is not p.Version, and
+	// ErrNotFound.
+	UpdateProvider(ctx context.Context, p *Provider) error
+	// Keys lists a provider's signing keys, newest first.
+	Keys(ctx context.Context, provider string) ([]*Key, error)
+
+	// CreateClient adds a client of the deployment, or returns ErrExists.
+	CreateClient(ctx context.Context, c *Client) error
+	// Client returns a client by its id, or ErrNotFound.
+	Client(ctx context.Context, id string) (*Client, error)
+	// Clients lists up to limit clients in the order of their ids, after the
+	// given one; "" starts.
+	Clients(ctx context.Context, after string, limit int) ([]*Client, error)
+	// UpdateClient replaces a client as UpdateProvider does a provider.
+	UpdateClient(ctx context.Context, c *Client) error
+
+	// Consume marks key as used, until expires and at least a day longer. Of
+	// any number of concurrent calls with one (provider, kind, key) exactly
+	// one returns nil, every other ErrSpent. The empty provider is the
+	// deployment as a whole.
+	Consume(ctx context.Context, provider string, kind ConsumeKind, key string, expires, now time.Time) error
+
+	// CreateAuthorization adds a pending authorization, or returns ErrExists
+	// when its id or its code is taken at this provider.
+	CreateAuthorization(ctx context.Context, a *Authorization) error
+	// Authorization returns an authorization by its id, or ErrNotFound.
+	Authorization(ctx context.Context, provider, id string) (*Authorization, error)
+	// AuthorizationByCode returns the authorization whose code has this hash,
+	// and its Grant when it is approved or exchanged, or ErrNotFound.
+	AuthorizationByCode(ctx context.Context, provider string, codeHash []byte) (*Authorization, *Grant, error)
+	// ApproveAuthorization moves an authorization from pending to approved and
+	// adds the grant. Of concurrent decisions exactly one returns nil, every
+	// other ErrConflict; so does one at or after ExpiresAt. An unknown id is
+	// ErrNotFound.
+	ApproveAuthorization(ctx context.Context, provider, id string, g *Grant, now time.Time) error
+	// DenyAuthorization moves an authorization from pending to denied, under
+	// the same rules.
+	DenyAuthorization(ctx context.Context, provider, id string, now time.Time) error
+	// SetCode gives an authorization that has none its code, while it is
+	// pending or approved. Of concurrent calls exactly one returns nil, every
+	// other ErrSpent; a denied authorization is ErrConflict, an unknown id
+	// ErrNotFound.
+	SetCode(ctx context.Context, provider, id string, codeHash []byte, expires time.Time) error
+	// ExchangeCode spends the code of an approved authorization and adds its
+	// tokens. Of concurrent calls for one authorization exactly one returns
+	// nil; every other revokes the grant, durably, and returns ErrSpent.
+	// An authorization that is not approved, a code at or after its expiry and
+	// a grant that is no longer in force are ErrConflict.
+	ExchangeCode(ctx context.Context, provider, id string, access *AccessToken, refresh *RefreshToken, now time.Time) error
+
+	// CreateGrant adds a grant with its tokens, as client_credentials does;
+	// refresh may be nil.
+	CreateGrant(ctx context.Context, g *Grant, access *AccessToken, refresh *RefreshToken) error
+	// Refresh adds an access token on the strength of a refresh token, if that
+	// token and its grant are in force at this moment; else ErrNotFound.
+	Refresh(ctx context.Context, provider, refreshTokenID string, access *AccessToken, now time.Time) error
+	// RefreshToken returns a refresh token and its grant by the token's id,
+	// or ErrNotFound.
+	RefreshToken(ctx context.Context, provider, id string) (*RefreshToken, *Grant, error)
+	// AccessToken returns an access token and its grant by the token's id, or
+	// ErrNotFound.
+	AccessToken(ctx context.Context, provider, id string) (*AccessToken, *Grant, error)
+	// RevokeGrant ends a grant and with it every token; ending one that is
+	// already over is no error. An unknown id is ErrNotFound.
+	RevokeGrant(ctx context.Context, provider, id string, now time.Time) error
+
+	// Ping reports whether the store answers and has the schema of this
+	// program.
+	Ping(ctx context.Context) error
+	// Close waits for running transactions and releases the database.
+	Close() error
+}
+
+// A ConsumeKind separates the single-use values that Consume remembers.
+type ConsumeKind string
+
+// ConsumeAssertion is the jti of a client assertion (RFC 7523 §3, item 7).
+const ConsumeAssertion ConsumeKind = "assertion"
