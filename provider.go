@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -132,6 +133,23 @@ func (r Rules) WithDefaults() Rules {
 
 // A Duration is written as "10m" in JSON and YAML.
 type Duration time.Duration
+
+// String says the duration in words, in the largest unit that fits evenly:
+// "180 days", "90 seconds".
+func (d Duration) String() string {
+	for _, unit := range []struct {
+		length time.Duration
+		name   string
+	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+		if n := time.Duration(d) / unit.length; n > 0 && time.Duration(d)%unit.length == 0 {
+			if n == 1 {
+				return "1 " + unit.name
+			}
+			return strconv.FormatInt(int64(n), 10) + " " + unit.name + "s"
+		}
+	}
+	return time.Duration(d).String()
+}
 
 // MarshalText writes the form of time.Duration.String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
