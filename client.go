@@ -136,9 +136,9 @@ func (c *Client) Validate() error {
 
 // ValidRedirectURI says why a redirect_uri cannot be registered: it must be an
 // absolute https URI without user information, wildcard or fragment, of at
-// most 2,048 characters (RFC 6749 §3.1.2, RFC 9700 §2.1). Plain http is
-// accepted for 127.0.0.1 and [::1] alone, the loopback redirection of
-// RFC 8252 §7.3.
+// most 2,048 characters (RFC 6749 §3.1.2, RFC 9700 §2.1), not at a private
+// address. 127.0.0.1 and [::1] are accepted, also by plain http: the loopback
+// redirection of RFC 8252 §7.3.
 func ValidRedirectURI(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
@@ -158,7 +158,7 @@ func ValidRedirectURI(raw string) error {
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	address, notAddress := netip.ParseAddr(host)
 	switch {
-	case u.Scheme == "http" && notAddress == nil && address.IsLoopback():
+	case (u.Scheme == "http" || u.Scheme == "https") && notAddress == nil && address.IsLoopback():
 		return nil
 	case u.Scheme != "https":
 		return errors.New("redirect_uris has a member that is not https")

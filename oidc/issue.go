@@ -31,11 +31,11 @@ type idToken struct {
 	ExpiresAt int64  `json:"exp"`
 	IssuedAt  int64  `json:"iat"`
 	ID        string `json:"jti"`
-	AuthTime  int64  `json:"auth_time,omitempty"`
-	Nonce     string `json:"nonce,omitempty"`
-	ACR       string `json:"acr,omitempty"`
+	AuthTime  int64  `json:"auth_time,omitzero"`
+	Nonce     string `json:"nonce,omitzero"`
+	ACR       string `json:"acr,omitzero"`
 	AtHash    string `json:"at_hash"`
-	IntentID  string `json:"openbanking_intent_id,omitempty"`
+	IntentID  string `json:"openbanking_intent_id,omitzero"`
 }
 
 // issued are the tokens of one response, not yet stored.

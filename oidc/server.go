@@ -202,7 +202,7 @@ func (s *Server) logRequest(r *http.Request, route route, p *provider, w *respon
 		slog.String("method", knownMethod(r.Method)),
 		slog.String("route", route.pattern),
 		slog.Int("status", w.status),
-		slog.Duration("duration", s.Now().Sub(w.started)),
+		slog.Float64("duration_ms", float64(s.Now().Sub(w.started).Microseconds())/1000),
 	}
 	if p != nil {
 		attrs = append(attrs, slog.String("provider_code", p.Code))

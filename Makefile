@@ -1,0 +1,37 @@
+# make demo and make test are the two that matter; see README.md.
+
+GO ?= go
+
+.PHONY: build test check fmt demo bench rounds fuzz tools
+
+build: ## the static binary, ./gatehouse
+	CGO_ENABLED=0 $(GO) build -trimpath -o gatehouse ./cmd/gatehouse
+
+demo: ## three sandbox banks, a TPP, the whole flow, then a browser
+	$(GO) run ./cmd/gatehouse demo
+
+test: tools ## every test, on SQLite and PostgreSQL
+	$(GO) test -race -timeout 15m ./...
+
+check: ## what a machine can see of the code
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'not gofmt-ed: run make fmt'; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+bench: ## CPU and allocations of the token endpoint; docs/performance.md
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 3s ./jose ./store ./oidc
+
+rounds: tools ## the contests between concurrent callers in their long form
+	GATEHOUSE_TEST_ROUNDS=200 $(GO) test -timeout 30m -run 'Once|AtOnce' ./store ./oidc
+
+FUZZTIME ?= 10m
+fuzz: ## every fuzz target
+	$(GO) test -run '^$$' -fuzz FuzzParse$$ -fuzztime $(FUZZTIME) ./jose
+	$(GO) test -run '^$$' -fuzz FuzzParseJWKS$$ -fuzztime $(FUZZTIME) ./jose
+
+tools: ## what the tests need beside Go: installed from Debian when missing
+	@.ci/tools

@@ -1,0 +1,351 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"gatehouse"
+	"gatehouse/jose"
+)
+
+// A config is everything a deployment decides. Each key may also come from
+// the environment, which wins over the file: GATEHOUSE_, then the path of the
+// key in upper case, joined by _; an empty variable counts as absent. The
+// comments below are those of gatehouse.example.yaml; a test compares them.
+type config struct {
+	// The public origin, as TPPs and browsers see it; every issuer and
+	// endpoint begins with it. Required. https, unless the host is a loopback
+	// address.
+	BaseURL string `yaml:"base_url"`
+	// production or development. Production refuses unsafe switches, those
+	// that begin with allow_.
+	Mode string `yaml:"mode"`
+	// The address of the public listener. Without tls it must be a loopback
+	// address, unless behind_proxy is set.
+	Listen string `yaml:"listen"`
+	// A proxy in front ends TLS and reaches the public listener over a
+	// network that can be trusted.
+	BehindProxy bool `yaml:"behind_proxy"`
+	// The certificate of the public listener; without one it speaks plain
+	// http. It is read once, at the start.
+	TLS tlsConfig `yaml:"tls"`
+	// The address of the listener for operators: /healthz and /readyz. It
+	// must be a loopback address, unless admin_remote is set.
+	AdminListen string `yaml:"admin_listen"`
+	// Other machines may reach admin_listen, for probes of an orchestrator.
+	AdminRemote bool `yaml:"admin_remote"`
+	// Where the data is: sqlite:PATH or a postgres:// URL. Relative paths,
+	// here and below, begin at the working directory.
+	Database string `yaml:"database"`
+	// A file with the key-encryption key: 32 random bytes in base64, as
+	// "openssl rand -base64 32" makes them. It seals signing keys and keys
+	// the hashes of secrets, so it must not be lost and must not lie in the
+	// database. The key itself may come as GATEHOUSE_KEY_ENCRYPTION_KEY.
+	KeyEncryptionKeyFile string         `yaml:"key_encryption_key_file"`
+	Log                  logConfig      `yaml:"log"`
+	Timeouts             timeoutsConfig `yaml:"timeouts"`
+	Limits               limitsConfig   `yaml:"limits"`
+	// Unsafe, for development alone: plain http beyond loopback addresses,
+	// in base_url and listen.
+	AllowPlainHTTP bool `yaml:"allow_plain_http"`
+}
+
+type tlsConfig struct {
+	// The certificate chain, PEM, the server's certificate first.
+	CertFile string `yaml:"cert_file"`
+	// Its private key, PEM.
+	KeyFile string `yaml:"key_file"`
+}
+
+type logConfig struct {
+	// debug, info, warn or error.
+	Level string `yaml:"level"`
+	// json or text.
+	Format string `yaml:"format"`
+}
+
+type timeoutsConfig struct {
+	// Reading the header of a request.
+	ReadHeader gatehouse.Duration `yaml:"read_header"`
+	// Reading a whole request.
+	Read gatehouse.Duration `yaml:"read"`
+	// Writing the answer, counted from the end of the request's header.
+	Write gatehouse.Duration `yaml:"write"`
+	// Keeping a connection open between requests.
+	Idle gatehouse.Duration `yaml:"idle"`
+	// Finishing requests under way when the server is told to stop.
+	Shutdown gatehouse.Duration `yaml:"shutdown"`
+}
+
+type limitsConfig struct {
+	// Bytes of the request line and header together; more is answered 431.
+	HeaderBytes int `yaml:"header_bytes"`
+}
+
+const (
+	production  = "production"
+	development = "development"
+
+	minHeaderBytes = 8 << 10
+	maxHeaderBytes = 1 << 20
+)
+
+// defaultConfig is what holds for a key that is set nowhere.
+func defaultConfig() *config {
+	return &config{
+		Mode:        production,
+		Listen:      "127.0.0.1:8080",
+		AdminListen: "127.0.0.1:8081",
+		Database:    "sqlite:gatehouse.db",
+		Log:         logConfig{Level: "info", Format: "json"},
+		Timeouts: timeoutsConfig{
+			ReadHeader: gatehouse.Duration(5 * time.Second),
+			Read:       gatehouse.Duration(10 * time.Second),
+			Write:      gatehouse.Duration(30 * time.Second),
+			Idle:       gatehouse.Duration(60 * time.Second),
+			Shutdown:   gatehouse.Duration(10 * time.Second),
+		},
+		Limits: limitsConfig{HeaderBytes: 32 << 10},
+	}
+}
+
+// readConfig reads the file and the environment and validates the result. A
+// missing file is an error only if it is required.
+func readConfig(path string, required bool) (*config, error) {
+	c := defaultConfig()
+	data, err := os.ReadFile(path)
+	if err != nil && (required || !errors.Is(err, fs.ErrNotExist)) {
+		return nil, err
+	}
+	if err := c.parse(data); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := overlay(reflect.ValueOf(c).Elem(), "GATEHOUSE_"); err != nil {
+		return nil, err
+	}
+	if err := c.validate(); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return c, nil
+}
+
+// parse reads YAML over what c holds.
+func (c *config) parse(data []byte) error {
+	var document yaml.Node
+	if err := yaml.Unmarshal(data, &document); err != nil {
+		return err
+	}
+	if document.Kind == 0 { // an empty file
+		return nil
+	}
+	return setKeys(reflect.ValueOf(c).Elem(), document.Content[0], "")
+}
+
+// setKeys sets the fields of v from a mapping. Its errors name the line and
+// the key, which those of the YAML library do not.
+func setKeys(v reflect.Value, mapping *yaml.Node, prefix string) error {
+	if mapping.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: not keys and values", mapping.Line)
+	}
+	seen := map[string]bool{}
+	for i := 0; i < len(mapping.Content); i += 2 {
+		key, node := mapping.Content[i], mapping.Content[i+1]
+		name := prefix + key.Value
+		value, known := fieldOf(v, key.Value)
+		switch {
+		case !known:
+			return fmt.Errorf("line %d: unknown key %s", key.Line, name)
+		case seen[name]:
+			return fmt.Errorf("line %d: %s is repeated", key.Line, name)
+		case value.Kind() == reflect.Struct:
+			if err := setKeys(value, node, name+"."); err != nil {
+				return err
+			}
+		case node.Decode(value.Addr().Interface()) != nil:
+			return fmt.Errorf("line %d: %s is not of type %s", key.Line, name, typeName(value))
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+func fieldOf(v reflect.Value, key string) (reflect.Value, bool) {
+	for field, value := range v.Fields() {
+		if field.Tag.Get("yaml") == key {
+			return value, true
+		}
+	}
+	return reflect.Value{}, false
+}
+
+func typeName(v reflect.Value) string { return strings.ToLower(v.Type().Name()) }
+
+// overlay sets every field of v from its environment variable.
+func overlay(v reflect.Value, prefix string) error {
+	for field, value := range v.Fields() {
+		name := prefix + strings.ToUpper(field.Tag.Get("yaml"))
+		if value.Kind() == reflect.Struct {
+			if err := overlay(value, name+"_"); err != nil {
+				return err
+			}
+			continue
+		}
+		text := os.Getenv(name)
+		if text == "" {
+			continue
+		}
+		node := yaml.Node{Kind: yaml.ScalarNode, Value: text}
+		if node.Decode(value.Addr().Interface()) != nil {
+			return fmt.Errorf("%s is not of type %s", name, typeName(value))
+		}
+	}
+	return nil
+}
+
+// validate reports the first fault, naming the key.
+func (c *config) validate() error {
+	switch {
+	case c.Mode != production && c.Mode != development:
+		return errors.New("mode must be production or development")
+	case c.Mode == production && c.AllowPlainHTTP:
+		return errors.New("allow_plain_http is unsafe and refused in mode production")
+	}
+	if err := c.validateListeners(); err != nil {
+		return err
+	}
+	switch {
+	case !strings.HasPrefix(c.Database, "sqlite:") && !strings.HasPrefix(c.Database, "postgres://") && !strings.HasPrefix(c.Database, "postgresql://"):
+		return errors.New("database must begin with sqlite: or postgres://")
+	case !slices.Contains([]string{"json", "text"}, c.Log.Format):
+		return errors.New("log.format must be json or text")
+	case c.Limits.HeaderBytes < minHeaderBytes || c.Limits.HeaderBytes > maxHeaderBytes:
+		return fmt.Errorf("limits.header_bytes must be %d to %d", minHeaderBytes, maxHeaderBytes)
+	}
+	if _, err := c.logLevel(); err != nil {
+		return err
+	}
+	timeouts := reflect.ValueOf(c.Timeouts)
+	for field, value := range timeouts.Fields() {
+		if d := time.Duration(value.Int()); d < time.Millisecond || d > time.Hour {
+			return fmt.Errorf("timeouts.%s must be 1ms to 1h", field.Tag.Get("yaml"))
+		}
+	}
+	return nil
+}
+
+func (c *config) validateListeners() error {
+	u, err := url.Parse(c.BaseURL)
+	switch {
+	case c.BaseURL == "":
+		return errors.New("base_url is missing")
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || strings.Trim(u.Path, "/") != "" || strings.ContainsAny(c.BaseURL, "?#"):
+		return errors.New("base_url must be an origin such as https://gatehouse.example")
+	case strings.HasSuffix(c.BaseURL, "/"):
+		return errors.New("base_url must not end with a slash")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()) && !c.AllowPlainHTTP:
+		return errors.New("base_url must be https")
+	case u.Scheme == "http" && c.hasTLS():
+		return errors.New("base_url must be https where tls is set")
+	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
+		return errors.New("tls.cert_file and tls.key_file must be set together")
+	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	switch {
+	case err != nil:
+		return errors.New("listen must be host:port")
+	case !isLoopback(host) && !c.hasTLS() && !c.BehindProxy && !c.AllowPlainHTTP:
+		return errors.New("listen is not a loopback address: set tls.cert_file, or behind_proxy")
+	}
+	host, _, err = net.SplitHostPort(c.AdminListen)
+	switch {
+	case err != nil:
+		return errors.New("admin_listen must be host:port")
+	case !isLoopback(host) && !c.AdminRemote:
+		return errors.New("admin_listen is not a loopback address and admin_remote is not set")
+	}
+	return nil
+}
+
+func (c *config) hasTLS() bool { return c.TLS.CertFile != "" }
+
+// kek reads the key-encryption key.
+func (c *config) kek() (*jose.KEK, error) {
+	if text := os.Getenv("GATEHOUSE_KEY_ENCRYPTION_KEY"); text != "" {
+		kek, err := jose.ParseKEK(text)
+		return kek, prefixed("GATEHOUSE_KEY_ENCRYPTION_KEY", err)
+	}
+	if c.KeyEncryptionKeyFile == "" {
+		return nil, errors.New("config: key_encryption_key_file is missing")
+	}
+	data, err := os.ReadFile(c.KeyEncryptionKeyFile)
+	if err != nil {
+		return nil, prefixed("config: key_encryption_key_file", err)
+	}
+	kek, err := jose.ParseKEK(string(data))
+	return kek, prefixed("config: key_encryption_key_file", err)
+}
+
+// certificate reads the certificate of the public listener, or returns nil.
+func (c *config) certificate() (*tls.Certificate, error) {
+	if !c.hasTLS() {
+		return nil, nil
+	}
+	certificate, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
+	return &certificate, prefixed("config: tls.cert_file, tls.key_file", err)
+}
+
+func (c *config) logLevel() (level slog.Level, err error) {
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		return 0, errors.New("log.level must be debug, info, warn or error")
+	}
+	return level, level.UnmarshalText([]byte(c.Log.Level))
+}
+
+// redacted returns the config without the password of the database, which
+// may be in the user part of the URL or in its query.
+func (c *config) redacted() *config {
+	r := *c
+	if strings.HasPrefix(c.Database, "sqlite:") {
+		return &r
+	}
+	u, err := url.Parse(c.Database)
+	if err != nil {
+		r.Database = "postgres://xxxxx"
+		return &r
+	}
+	query := u.Query()
+	for name := range query {
+		if strings.Contains(name, "password") {
+			query.Set(name, "xxxxx")
+		}
+	}
+	u.RawQuery = query.Encode()
+	r.Database = u.Redacted()
+	return &r
+}
+
+// isLoopback reports whether host means this machine alone.
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
+
+func prefixed(prefix string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", prefix, err)
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// A site is a listener and what it serves.
+type site struct {
+	server   *http.Server
+	listener net.Listener
+}
+
+// bufferSlop is what net/http reads beyond MaxHeaderBytes before it answers
+// 431; without it limits.header_bytes is exact.
+const bufferSlop = 4096
+
+// cipherSuites are the AEAD suites of TLS 1.2; TLS 1.3 has no others
+// (RFC 9325 §4.2).
+var cipherSuites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+// newSite serves listener by handler, over TLS when there is a certificate.
+// Connections wait until serveSites.
+func newSite(listener net.Listener, handler http.Handler, config *config, log *slog.Logger, certificate *tls.Certificate) *site {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: time.Duration(config.Timeouts.ReadHeader),
+		ReadTimeout:       time.Duration(config.Timeouts.Read),
+		WriteTimeout:      time.Duration(config.Timeouts.Write),
+		IdleTimeout:       time.Duration(config.Timeouts.Idle),
+		MaxHeaderBytes:    config.Limits.HeaderBytes - bufferSlop,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	if certificate != nil {
+		server.TLSConfig = &tls.Config{
+			Certificates: []tls.Certificate{*certificate},
+			MinVersion:   tls.VersionTLS12,
+			CipherSuites: cipherSuites,
+		}
+	}
+	return &site{server, listener}
+}
+
+func (s *site) url() string { return origin(s.listener, s.server.TLSConfig != nil) }
+
+func origin(listener net.Listener, overTLS bool) string {
+	if overTLS {
+		return "https://" + listener.Addr().String()
+	}
+	return "http://" + listener.Addr().String()
+}
+
+func (s *site) serve() error {
+	if s.server.TLSConfig != nil {
+		return s.server.ServeTLS(s.listener, "", "")
+	}
+	return s.server.Serve(s.listener)
+}
+
+// serveSites serves until ctx ends or a site fails. Then it calls stopping and
+// stops one site after the other: no new connections, requests under way
+// finish within grace. It returns when nothing runs any more.
+func serveSites(ctx context.Context, grace time.Duration, stopping func(), sites ...*site) error {
+	served := make(chan error, len(sites))
+	for _, s := range sites {
+		go func() { served <- s.serve() }()
+	}
+	var fault error
+	running := len(sites)
+	select {
+	case <-ctx.Done():
+	case fault = <-served:
+		running--
+	}
+	stopping()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	for _, s := range sites {
+		if err := s.server.Shutdown(ctx); err != nil {
+			s.server.Close()
+			fault = errors.Join(fault, prefixed("stopping before requests had finished", err))
+		}
+	}
+	for range running {
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			fault = errors.Join(fault, err)
+		}
+	}
+	return fault
+}

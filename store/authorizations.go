@@ -1,0 +1,174 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"gatehouse"
+)
+
+// CreateAuthorization adds a pending authorization.
+func (db *DB) CreateAuthorization(ctx context.Context, a *gatehouse.Authorization) error {
+	request, err := json.Marshal(a.Request)
+	if err != nil {
+		return err
+	}
+	_, err = db.write(ctx, query(`
+		INSERT INTO authorizations (provider, id, client_id, request, status, browser_hash, code_hash, sealed_code,
+		       code_expires_at, created_at, expires_at)
+		VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, $9, $10)`,
+		a.Provider, a.ID, a.ClientID, string(request), base64url(a.BrowserHash), base64url(a.CodeHash), base64url(a.SealedCode),
+		unixMillis(a.CodeExpiresAt), unixMillis(a.CreatedAt), unixMillis(a.ExpiresAt)))
+	return err
+}
+
+// Authorization returns an authorization by its id.
+func (db *DB) Authorization(ctx context.Context, provider, id string) (*gatehouse.Authorization, error) {
+	var a gatehouse.Authorization
+	err := db.readRow(ctx, query(`
+		SELECT provider, id, client_id, request, status, browser_hash, code_hash, sealed_code, code_expires_at, grant_id,
+		       created_at, expires_at, decided_at
+		FROM authorizations WHERE provider = $1 AND id = $2`, provider, id), authorizationFields(&a)...)
+	if err != nil {
+		return nil, err
+	}
+	return &a, nil
+}
+
+// AuthorizationByCode returns the authorization whose code has this hash, and
+// its grant when it has one.
+func (db *DB) AuthorizationByCode(ctx context.Context, provider string, codeHash []byte) (*gatehouse.Authorization, *gatehouse.Grant, error) {
+	var a gatehouse.Authorization
+	var g gatehouse.Grant
+	err := db.readRow(ctx, query(`
+		SELECT a.provider, a.id, a.client_id, a.request, a.status, a.browser_hash, a.code_hash, a.sealed_code, a.code_expires_at, a.grant_id,
+		       a.created_at, a.expires_at, a.decided_at,
+		       g.provider, g.id, g.client_id, g.user_id, g.subject, g.scope, g.intent_id, g.accounts,
+		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at, g.revoked_at
+		FROM authorizations a LEFT JOIN grants g ON g.provider = a.provider AND g.id = a.grant_id
+		WHERE a.provider = $1 AND a.code_hash = $2`, provider, base64url(codeHash)),
+		append(authorizationFields(&a), grantFields(&g)...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	if a.GrantID == "" {
+		return &a, nil, nil
+	}
+	return &a, &g, nil
+}
+
+func authorizationFields(a *gatehouse.Authorization) []any {
+	return []any{&a.Provider, &a.ID, &a.ClientID, jsonField{&a.Request}, &a.Status, bytesField{&a.BrowserHash},
+		bytesField{&a.CodeHash}, bytesField{&a.SealedCode}, timeField{&a.CodeExpiresAt}, textField[string]{&a.GrantID},
+		timeField{&a.CreatedAt}, timeField{&a.ExpiresAt}, timeField{&a.DecidedAt}}
+}
+
+// ApproveAuthorization moves an authorization from pending to approved and
+// adds the grant.
+func (db *DB) ApproveAuthorization(ctx context.Context, provider, id string, g *gatehouse.Grant, now time.Time) error {
+	changed, err := db.write(ctx, query(`
+		UPDATE authorizations SET status = 'approved', grant_id = $3, decided_at = $4
+		WHERE provider = $1 AND id = $2 AND status = 'pending' AND expires_at > $4`,
+		provider, id, g.ID, unixMillis(now)), query(`
+		INSERT INTO grants (provider, id, client_id, user_id, subject, scope, intent_id, accounts, debtor_account,
+		       auth_time, acr, created_at, expires_at, revoked_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
+		WHERE EXISTS (SELECT 1 FROM authorizations WHERE provider = $1 AND id = $15 AND grant_id = $2)`,
+		provider, g.ID, g.ClientID, g.UserID, g.Subject, g.Scope.String(), g.IntentID, rawJSON(g.Accounts), rawJSON(g.DebtorAccount),
+		unixMillis(g.AuthTime), g.ACR, unixMillis(g.CreatedAt), unixMillis(g.ExpiresAt), unixMillis(g.RevokedAt), id))
+	return db.decided(ctx, provider, id, changed, err)
+}
+
+// DenyAuthorization moves an authorization from pending to denied.
+func (db *DB) DenyAuthorization(ctx context.Context, provider, id string, now time.Time) error {
+	changed, err := db.write(ctx, query(`
+		UPDATE authorizations SET status = 'denied', decided_at = $3
+		WHERE provider = $1 AND id = $2 AND status = 'pending' AND expires_at > $3`,
+		provider, id, unixMillis(now)))
+	return db.decided(ctx, provider, id, changed, err)
+}
+
+// decided says why a decision changed nothing.
+func (db *DB) decided(ctx context.Context, provider, id string, changed []int64, err error) error {
+	switch {
+	case errors.Is(err, gatehouse.ErrExists): // the grant is there, from this decision or another
+		return gatehouse.ErrConflict
+	case err != nil:
+		return absent(err)
+	case changed[0] == 1:
+		return nil
+	}
+	if _, err := db.Authorization(ctx, provider, id); err != nil {
+		return err
+	}
+	return gatehouse.ErrConflict
+}
+
+// SetCode gives an authorization that has none its code.
+func (db *DB) SetCode(ctx context.Context, provider, id string, codeHash []byte, expires time.Time) error {
+	changed, err := db.write(ctx, query(`
+		UPDATE authorizations SET code_hash = $3, code_expires_at = $4
+		WHERE provider = $1 AND id = $2 AND code_hash IS NULL AND status IN ('pending', 'approved')`,
+		provider, id, base64url(codeHash), unixMillis(expires)))
+	if err != nil {
+		return absent(err)
+	}
+	if changed[0] == 1 {
+		return nil
+	}
+	a, err := db.Authorization(ctx, provider, id)
+	switch {
+	case err != nil:
+		return err
+	case a.Status == gatehouse.AuthorizationDenied:
+		return gatehouse.ErrConflict
+	}
+	return gatehouse.ErrSpent
+}
+
+// ExchangeCode spends the code of an approved authorization and adds its
+// tokens, or revokes the grant when another call has spent it. The statements
+// after the first ask whose exchange it was: access_token_id says so.
+func (db *DB) ExchangeCode(ctx context.Context, provider, id string, access *gatehouse.AccessToken, refresh *gatehouse.RefreshToken, now time.Time) error {
+	statements := []statement{query(`
+		UPDATE authorizations SET status = 'exchanged', access_token_id = $3, sealed_code = NULL
+		WHERE provider = $1 AND id = $2 AND status = 'approved' AND code_expires_at > $4
+		  AND EXISTS (SELECT 1 FROM grants g WHERE g.provider = $1 AND g.id = authorizations.grant_id
+		              AND g.revoked_at IS NULL AND g.expires_at > $4)`,
+		provider, id, access.ID, unixMillis(now)), query(`
+		UPDATE grants SET revoked_at = $4
+		WHERE provider = $1 AND revoked_at IS NULL
+		  AND id = (SELECT grant_id FROM authorizations
+		            WHERE provider = $1 AND id = $2 AND status = 'exchanged' AND access_token_id <> $3)`,
+		provider, id, access.ID, unixMillis(now)), query(`
+		INSERT INTO access_tokens (provider, id, grant_id, client_id, scope, hash, issued_at, expires_at)
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8
+		WHERE EXISTS (SELECT 1 FROM authorizations WHERE provider = $1 AND id = $9 AND access_token_id = $2)`,
+		provider, access.ID, access.GrantID, access.ClientID, access.Scope.String(), base64url(access.Hash),
+		unixMillis(access.IssuedAt), unixMillis(access.ExpiresAt), id)}
+	if refresh != nil {
+		statements = append(statements, query(`
+			INSERT INTO refresh_tokens (provider, id, grant_id, client_id, hash, issued_at, expires_at)
+			SELECT $1, $2, $3, $4, $5, $6, $7
+			WHERE EXISTS (SELECT 1 FROM authorizations WHERE provider = $1 AND id = $8 AND access_token_id = $9)`,
+			provider, refresh.ID, refresh.GrantID, refresh.ClientID, base64url(refresh.Hash),
+			unixMillis(refresh.IssuedAt), unixMillis(refresh.ExpiresAt), id, access.ID))
+	}
+	changed, err := db.write(ctx, statements...)
+	if err != nil {
+		return absent(err)
+	}
+	if changed[0] == 1 {
+		return nil
+	}
+	a, err := db.Authorization(ctx, provider, id)
+	switch {
+	case err != nil:
+		return err
+	case a.Status == gatehouse.AuthorizationExchanged:
+		return gatehouse.ErrSpent
+	}
+	return gatehouse.ErrConflict
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"gatehouse"
+)
+
+// CreateGrant adds a grant with its tokens; refresh may be nil.
+func (db *DB) CreateGrant(ctx context.Context, g *gatehouse.Grant, access *gatehouse.AccessToken, refresh *gatehouse.RefreshToken) error {
+	statements := []statement{query(`
+		INSERT INTO grants (provider, id, client_id, user_id, subject, scope, intent_id, accounts, debtor_account,
+		       auth_time, acr, created_at, expires_at, revoked_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		g.Provider, g.ID, g.ClientID, g.UserID, g.Subject, g.Scope.String(), g.IntentID, rawJSON(g.Accounts), rawJSON(g.DebtorAccount),
+		unixMillis(g.AuthTime), g.ACR, unixMillis(g.CreatedAt), unixMillis(g.ExpiresAt), unixMillis(g.RevokedAt)), query(`
+		INSERT INTO access_tokens (provider, id, grant_id, client_id, scope, hash, issued_at, expires_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		g.Provider, access.ID, g.ID, access.ClientID, access.Scope.String(), base64url(access.Hash),
+		unixMillis(access.IssuedAt), unixMillis(access.ExpiresAt))}
+	if refresh != nil {
+		statements = append(statements, query(`
+			INSERT INTO refresh_tokens (provider, id, grant_id, client_id, hash, issued_at, expires_at)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			g.Provider, refresh.ID, g.ID, refresh.ClientID, base64url(refresh.Hash),
+			unixMillis(refresh.IssuedAt), unixMillis(refresh.ExpiresAt)))
+	}
+	_, err := db.write(ctx, statements...)
+	return err
+}
+
+// Refresh adds an access token on the strength of a refresh token, if that
+// token and its grant are in force.
+func (db *DB) Refresh(ctx context.Context, provider, refreshTokenID string, access *gatehouse.AccessToken, now time.Time) error {
+	changed, err := db.write(ctx, query(`
+		INSERT INTO access_tokens (provider, id, grant_id, client_id, scope, hash, issued_at, expires_at)
+		SELECT r.provider, $3, r.grant_id, r.client_id, $4, $5, $6, $7
+		FROM refresh_tokens r JOIN grants g ON g.provider = r.provider AND g.id = r.grant_id
+		WHERE r.provider = $1 AND r.id = $2 AND r.expires_at > $8 AND g.revoked_at IS NULL AND g.expires_at > $8`,
+		provider, refreshTokenID, access.ID, access.Scope.String(), base64url(access.Hash),
+		unixMillis(access.IssuedAt), unixMillis(access.ExpiresAt), unixMillis(now)))
+	if err != nil {
+		return absent(err)
+	}
+	if changed[0] == 0 {
+		return gatehouse.ErrNotFound
+	}
+	return nil
+}
+
+// RefreshToken returns a refresh token and its grant.
+func (db *DB) RefreshToken(ctx context.Context, provider, id string) (*gatehouse.RefreshToken, *gatehouse.Grant, error) {
+	var t gatehouse.RefreshToken
+	var g gatehouse.Grant
+	err := db.readRow(ctx, query(`
+		SELECT t.provider, t.id, t.grant_id, t.client_id, t.hash, t.issued_at, t.expires_at,
+		       g.provider, g.id, g.client_id, g.user_id, g.subject, g.scope, g.intent_id, g.accounts,
+		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at, g.revoked_at
+		FROM refresh_tokens t JOIN grants g ON g.provider = t.provider AND g.id = t.grant_id
+		WHERE t.provider = $1 AND t.id = $2`, provider, id),
+		append([]any{&t.Provider, &t.ID, &t.GrantID, &t.ClientID, bytesField{&t.Hash}, timeField{&t.IssuedAt}, timeField{&t.ExpiresAt}},
+			grantFields(&g)...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &t, &g, nil
+}
+
+// AccessToken returns an access token and its grant.
+func (db *DB) AccessToken(ctx context.Context, provider, id string) (*gatehouse.AccessToken, *gatehouse.Grant, error) {
+	var t gatehouse.AccessToken
+	var g gatehouse.Grant
+	err := db.readRow(ctx, query(`
+		SELECT t.provider, t.id, t.grant_id, t.client_id, t.scope, t.hash, t.issued_at, t.expires_at,
+		       g.provider, g.id, g.client_id, g.user_id, g.subject, g.scope, g.intent_id, g.accounts,
+		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at, g.revoked_at
+		FROM access_tokens t JOIN grants g ON g.provider = t.provider AND g.id = t.grant_id
+		WHERE t.provider = $1 AND t.id = $2`, provider, id),
+		append([]any{&t.Provider, &t.ID, &t.GrantID, &t.ClientID, scopesField{&t.Scope}, bytesField{&t.Hash}, timeField{&t.IssuedAt}, timeField{&t.ExpiresAt}},
+			grantFields(&g)...)...)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &t, &g, nil
+}
+
+// grantFields stays zero where a LEFT JOIN found no grant.
+func grantFields(g *gatehouse.Grant) []any {
+	return []any{textField[string]{&g.Provider}, textField[string]{&g.ID}, textField[string]{&g.ClientID}, textField[string]{&g.UserID},
+		textField[string]{&g.Subject}, scopesField{&g.Scope}, textField[string]{&g.IntentID},
+		textField[json.RawMessage]{&g.Accounts}, textField[json.RawMessage]{&g.DebtorAccount}, timeField{&g.AuthTime},
+		textField[string]{&g.ACR}, timeField{&g.CreatedAt}, timeField{&g.ExpiresAt}, timeField{&g.RevokedAt}}
+}
+
+// RevokeGrant ends a grant and with it every token.
+func (db *DB) RevokeGrant(ctx context.Context, provider, id string, now time.Time) error {
+	changed, err := db.write(ctx, query(`
+		UPDATE grants SET revoked_at = COALESCE(revoked_at, $3) WHERE provider = $1 AND id = $2`,
+		provider, id, unixMillis(now)))
+	if err != nil {
+		return absent(err)
+	}
+	if changed[0] == 0 {
+		return gatehouse.ErrNotFound
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse"
+	"gatehouse/store"
+	"gatehouse/store/storetest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// A tenantCase is what one method of the store may do at a provider. A method
+// of the deployment as a whole has a reason instead.
+type tenantCase struct {
+	deployment string
+	// prepare makes the rows that act needs, of this id at this provider.
+	prepare func(t *testing.T, db *store.DB, provider, id string)
+	// act calls the method once; reads check whose row they got.
+	act func(ctx context.Context, db *store.DB, provider, id string) error
+	// elsewhere is what act returns when only another provider has the row.
+	elsewhere error
+}
+
+var errForeign = errors.New("got a row of another provider")
+
+func own(got, provider string, err error) error {
+	if err == nil && got != provider {
+		return errForeign
+	}
+	return err
+}
+
+func pending(t *testing.T, db *store.DB, provider, id string) {
+	must(t, db.CreateAuthorization(t.Context(), aVisit(provider, id)))
+}
+
+func codeless(t *testing.T, db *store.DB, provider, id string) {
+	a := aVisit(provider, id)
+	a.CodeHash = nil
+	must(t, db.CreateAuthorization(t.Context(), a))
+}
+
+func decided(t *testing.T, db *store.DB, provider, id string) { approved(t, db, provider, id) }
+
+func granted(t *testing.T, db *store.DB, provider, id string) {
+	must(t, db.CreateGrant(t.Context(), aGrant(provider, id), anAccessToken(provider, id, id), aRefreshToken(provider, id, id)))
+}
+
+func nothing(*testing.T, *store.DB, string, string) {}
+
+// tenantCases has every method of gatehouse.Store.
+var tenantCases = map[string]tenantCase{
+	"CreateProvider":  {deployment: "a provider is a tenant; codes, app_ids and kids are unique in the deployment"},
+	"Provider":        {deployment: "a provider is a tenant; its code is the key"},
+	"ProviderByAppID": {deployment: "finds the tenant of a connector; app_ids are unique in the deployment"},
+	"Providers":       {deployment: "lists the tenants"},
+	"CreateClient":    {deployment: "a client belongs to the deployment"},
+	"Client":          {deployment: "a client belongs to the deployment"},
+	"Clients":         {deployment: "a client belongs to the deployment"},
+	"UpdateClient":    {deployment: "a client belongs to the deployment"},
+	"Ping":            {deployment: "asks about the database"},
+	"Close":           {deployment: "releases the database"},
+	"UpdateProvider": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			p, err := db.Provider(ctx, provider)
+			if err != nil {
+				return err
+			}
+			p.Name = id
+			return db.UpdateProvider(ctx, p)
+		},
+	},
+	"Keys": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, _ string) error {
+			keys, err := db.Keys(ctx, provider)
+			if err == nil && len(keys) != 1 {
+				return errForeign
+			}
+			return own(keys[0].Provider, provider, err)
+		},
+	},
+	"Consume": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.Consume(ctx, provider, gatehouse.ConsumeAssertion, id, now.Add(time.Minute), now)
+		},
+	},
+	"CreateAuthorization": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.CreateAuthorization(ctx, aVisit(provider, id))
+		},
+	},
+	"Authorization": {
+		prepare:   pending,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			a, err := db.Authorization(ctx, provider, id)
+			if err != nil {
+				return err
+			}
+			return own(a.Provider, provider, nil)
+		},
+	},
+	"AuthorizationByCode": {
+		prepare:   decided,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			a, g, err := db.AuthorizationByCode(ctx, provider, codeHash(id))
+			if err != nil {
+				return err
+			}
+			return errors.Join(own(a.Provider, provider, nil), own(g.Provider, provider, nil))
+		},
+	},
+	"ApproveAuthorization": {
+		prepare:   pending,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.ApproveAuthorization(ctx, provider, id, aGrant(provider, id), now)
+		},
+	},
+	"DenyAuthorization": {
+		prepare:   pending,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.DenyAuthorization(ctx, provider, id, now)
+		},
+	},
+	"SetCode": {
+		prepare:   codeless,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.SetCode(ctx, provider, id, codeHash(id), now.Add(time.Minute))
+		},
+	},
+	"ExchangeCode": {
+		prepare:   decided,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			token := gatehouse.NewID(now)
+			return db.ExchangeCode(ctx, provider, id, anAccessToken(provider, token, id), aRefreshToken(provider, token, id), now)
+		},
+	},
+	"CreateGrant": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.CreateGrant(ctx, aGrant(provider, id), anAccessToken(provider, id, id), aRefreshToken(provider, id, id))
+		},
+	},
+	"Refresh": {
+		prepare:   granted,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.Refresh(ctx, provider, id, anAccessToken(provider, gatehouse.NewID(now), id), now)
+		},
+	},
+	"RefreshToken": {
+		prepare:   granted,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			token, g, err := db.RefreshToken(ctx, provider, id)
+			if err != nil {
+				return err
+			}
+			return errors.Join(own(token.Provider, provider, nil), own(g.Provider, provider, nil))
+		},
+	},
+	"AccessToken": {
+		prepare:   granted,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			token, g, err := db.AccessToken(ctx, provider, id)
+			if err != nil {
+				return err
+			}
+			return errors.Join(own(token.Provider, provider, nil), own(g.Provider, provider, nil))
+		},
+	},
+	"RevokeGrant": {
+		prepare:   granted,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.RevokeGrant(ctx, provider, id, now)
+		},
+	},
+}
+
+// Whatever a method does at one provider, with keys that another has too or
+// alone, that other's rows stay as they are.
+// Proves: S2
+func TestTenants(t *testing.T) {
+	methods := reflect.TypeFor[gatehouse.Store]()
+	for method := range methods.Methods() {
+		if _, ok := tenantCases[method.Name]; !ok {
+			t.Errorf("%s has no case", method.Name)
+		}
+	}
+	storetest.Each(t, func(t *testing.T, url string) {
+		db, beside := open(t, url), raw(t, url)
+		for _, code := range []string{"alpha", "beta"} {
+			must(t, db.CreateProvider(t.Context(), aProvider(code), []*gatehouse.Key{aKey(code, "key of "+code, now)}))
+		}
+		rows := func(provider string) (own []string) {
+			for _, line := range dump(t, beside) {
+				if strings.Contains(line, " provider="+provider+" ") || strings.Contains(line, "providers code="+provider+" ") {
+					own = append(own, line)
+				}
+			}
+			return own
+		}
+		for name, c := range tenantCases {
+			if _, ok := methods.MethodByName(name); !ok {
+				t.Errorf("%s is not a method of the store", name)
+			}
+			if c.deployment != "" {
+				continue
+			}
+			t.Run(name, func(t *testing.T) {
+				both, alone := "both-"+name, "alone-"+name
+				c.prepare(t, db, "alpha", both)
+				c.prepare(t, db, "beta", both)
+				c.prepare(t, db, "alpha", alone)
+				act := func(provider, id, other string) error {
+					before := rows(other)
+					if len(before) == 0 {
+						t.Fatalf("%s has no rows", other)
+					}
+					err := c.act(t.Context(), db, provider, id)
+					if diff := cmp.Diff(before, rows(other)); diff != "" {
+						t.Errorf("at %s with key %s: rows of %s changed (-before +after)\n%s", provider, id, other, diff)
+					}
+					if errors.Is(err, errForeign) {
+						t.Errorf("at %s with key %s: %v", provider, id, err)
+					}
+					return err
+				}
+				if err := act("alpha", both, "beta"); err != nil {
+					t.Errorf("first at alpha: %v", err)
+				}
+				act("alpha", both, "beta") // a replay, with all that follows from it
+				if err := act("beta", alone, "alpha"); !errors.Is(err, c.elsewhere) {
+					t.Errorf("at beta with a key of alpha: got %v, want %v", err, c.elsewhere)
+				}
+				if err := act("beta", both, "alpha"); err != nil {
+					t.Errorf("first at beta: %v", err)
+				}
+			})
+		}
+	})
+}
