@@ -22,7 +22,7 @@ func TestInterop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		theirs, err := gojose.ParseSigned(signed, []gojose.SignatureAlgorithm{alg})
+		theirs, err := gojose.ParseSignedCompact(signed, []gojose.SignatureAlgorithm{alg})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestGoJoseTakesAnySalt(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := input + "." + b64(signature)
-	theirs, err := gojose.ParseSigned(token, []gojose.SignatureAlgorithm{gojose.PS256})
+	theirs, err := gojose.ParseSignedCompact(token, []gojose.SignatureAlgorithm{gojose.PS256})
 	if err != nil {
 		t.Fatal(err)
 	}

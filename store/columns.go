@@ -58,16 +58,13 @@ func (f bytesField) Scan(column any) (err error) {
 	return err
 }
 
-// nullable is the argument for a text whose absence is NULL.
-func nullable(s string) any {
-	if s == "" {
+// rawJSON is the argument for JSON that is kept as it came.
+func rawJSON(m json.RawMessage) any {
+	if m == nil {
 		return nil
 	}
-	return s
+	return string(m)
 }
-
-// rawJSON is the argument for JSON that is kept as it came.
-func rawJSON(m json.RawMessage) any { return nullable(string(m)) }
 
 // A textField reads a text that may be NULL.
 type textField[T ~string | ~[]byte] struct{ to *T }

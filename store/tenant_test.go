@@ -257,3 +257,32 @@ func TestTenants(t *testing.T) {
 		}
 	})
 }
+
+// A grant that is over is not made good by one of the same id at another
+// provider.
+// Proves: S2
+func TestGrantOfAnotherProvider(t *testing.T) {
+	forEachDB(t, func(t *testing.T, open func() *store.DB) {
+		db, ctx := open(), t.Context()
+		for _, provider := range []string{"alpha", "beta"} {
+			approved(t, db, provider, "visit")
+			granted(t, db, provider, "refresh")
+		}
+		must(t, db.RevokeGrant(ctx, "alpha", "visit", now))
+		must(t, db.RevokeGrant(ctx, "alpha", "refresh", now))
+		walk(t, []step{
+			{"exchange at alpha", func() error {
+				return db.ExchangeCode(ctx, "alpha", "visit", anAccessToken("alpha", "a", "visit"), nil, now)
+			}, gatehouse.ErrConflict},
+			{"refresh at alpha", func() error {
+				return db.Refresh(ctx, "alpha", "refresh", anAccessToken("alpha", "b", "refresh"), now)
+			}, gatehouse.ErrNotFound},
+			{"exchange at beta", func() error {
+				return db.ExchangeCode(ctx, "beta", "visit", anAccessToken("beta", "a", "visit"), nil, now)
+			}, nil},
+			{"refresh at beta", func() error {
+				return db.Refresh(ctx, "beta", "refresh", anAccessToken("beta", "b", "refresh"), now)
+			}, nil},
+		})
+	})
+}
