@@ -1,0 +1,7 @@
+// Package demobank is everything around the server that a demonstration needs: sandbox banks with real pages, a demo
+// third party, and a walk through the whole flow.
+//
+// A Bank sits behind the connector API of docs/connector.md like any other bank and knows nothing of the server's
+// insides. A TPP and Walk speak only OAuth 2.0 and OpenID Connect. So each of them is also an example of how a bank or a
+// third party connects.
+package demobank
