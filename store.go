@@ -38,8 +38,8 @@ type Store interface {
 	// the given one; "" starts.
 	Providers(ctx context.Context, after string, limit int) ([]*Provider, error)
 	// UpdateProvider replaces a provider and counts Version up, in p too.
-	// It returns ErrConflict when the row's version is not p.Version, and
-	// ErrNotFound.
+	// It returns ErrConflict when the row's version is not p.Version, ErrExists
+	// when another provider has the app_id, and ErrNotFound.
 	UpdateProvider(ctx context.Context, p *Provider) error
 	// Keys lists a provider's signing keys, newest first.
 	Keys(ctx context.Context, provider string) ([]*Key, error)
@@ -60,8 +60,8 @@ type Store interface {
 	// deployment as a whole.
 	Consume(ctx context.Context, provider string, kind ConsumeKind, key string, expires, now time.Time) error
 
-	// CreateAuthorization adds a pending authorization, or returns ErrExists
-	// when its id or its code is taken at this provider.
+	// CreateAuthorization adds an authorization, always pending, or returns
+	// ErrExists when its id or its code is taken at this provider.
 	CreateAuthorization(ctx context.Context, a *Authorization) error
 	// Authorization returns an authorization by its id, or ErrNotFound.
 	Authorization(ctx context.Context, provider, id string) (*Authorization, error)
@@ -79,11 +79,12 @@ type Store interface {
 	// SetCode gives an authorization that has none its code, while it is
 	// pending or approved. Of concurrent calls exactly one returns nil, every
 	// other ErrSpent; a denied authorization is ErrConflict, an unknown id
-	// ErrNotFound.
+	// ErrNotFound, and a code that another authorization has ErrExists.
 	SetCode(ctx context.Context, provider, id string, codeHash []byte, expires time.Time) error
 	// ExchangeCode spends the code of an approved authorization and adds its
 	// tokens. Of concurrent calls for one authorization exactly one returns
-	// nil; every other revokes the grant, durably, and returns ErrSpent.
+	// nil; every other revokes the grant, durably, and returns ErrSpent, also
+	// after the code's expiry. Each call needs an access token of its own.
 	// An authorization that is not approved, a code at or after its expiry and
 	// a grant that is no longer in force are ErrConflict.
 	ExchangeCode(ctx context.Context, provider, id string, access *AccessToken, refresh *RefreshToken, now time.Time) error

@@ -86,7 +86,7 @@ func TestScopes(t *testing.T) {
 	if got := all.Intersect(gatehouse.Scopes{"payments", "x", "openid"}).String(); got != "openid payments" {
 		t.Errorf("Intersect: %s", got)
 	}
-	if gatehouse.ParseScopes(strings.Repeat("openid x ", 5)+"a b c d e f g h i j k l m n o p q").Within(all) {
+	if gatehouse.ParseScopes(strings.Repeat("openid x ", 5) + "a b c d e f g h i j k l m n o p q").Within(all) {
 		t.Error("many values")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"gatehouse"
 	"gatehouse/jose"
@@ -133,8 +134,8 @@ func ReadVerdict(body []byte, keys []*jose.PublicKey, now time.Time) (*Verdict, 
 	if v.UserID, err = data.String("user_id"); err != nil {
 		return nil, invalid("data." + err.Error())
 	}
-	if len(v.UserID) > 255 {
-		return nil, invalid("data.user_id is longer than 255 bytes")
+	if len(v.UserID) > 255 || strings.ContainsFunc(v.UserID, unicode.IsControl) {
+		return nil, invalid("data.user_id must be at most 255 bytes without control characters")
 	}
 	if v.Access, err = member(data, "access", "[{"); err != nil {
 		return nil, err

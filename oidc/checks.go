@@ -32,8 +32,9 @@ type check struct {
 type question struct {
 	provider *provider
 	client   *client
-	in       params // those that count
-	signed   bool   // they came in a request object
+	outer    params // those of the query or form
+	in       params // those that count: of the request object, if there is one
+	signed   bool   // there is one
 	gatehouse.AuthorizationRequest
 }
 
@@ -95,7 +96,10 @@ func checkSigned(q *question) error {
 }
 
 func checkRequestURI(q *question) error {
-	if _, sent := q.in["request_uri"]; sent {
+	if _, sent := q.outer["request_uri"]; sent {
+		if q.signed { // RFC 9101 §5
+			return invalid("request and request_uri cannot be combined")
+		}
 		return gatehouse.NewError(gatehouse.RequestURINotSupported, "request_uri is not supported")
 	}
 	return nil

@@ -104,6 +104,8 @@ func checkRequestTimes(claims jose.Claims, rules gatehouse.Rules, now time.Time)
 	switch {
 	case !now.Before(exp):
 		return badRequestObject("request: exp is in the past")
+	case !exp.After(begin):
+		return badRequestObject("request: exp is not after nbf")
 	case exp.Sub(begin) > requestObjectMaxLifetime:
 		return badRequestObject("request: exp is more than 60 minutes after nbf")
 	}

@@ -293,7 +293,7 @@ func TestRequestObjectTimes(t *testing.T) {
 		"both missing":         {claims{"exp": nil, "nbf": nil}, false},
 		"iat missing":          {claims{"iat": nil}, true},
 		"exp in a second":      {claims{"exp": now + 1}, true},
-		"exp now":              {claims{"exp": now}, false},
+		"exp now":              {claims{"exp": now, "nbf": now - 60}, false},
 		"60 min after nbf":     {claims{"exp": now + 3600}, true},
 		"60 min 1 s after nbf": {claims{"exp": now + 3601}, false},
 		"nbf 59:59 ago":        {claims{"nbf": now - 3599, "exp": now + 1}, true},
@@ -449,6 +449,9 @@ func TestTokensOfAnotherKind(t *testing.T) {
 			}
 			for name, object := range w.legacyObjects(provider) {
 				refusedAsAssertion(provider, status, name, w.typed("JWT", object))
+			}
+			for _, typ := range []string{"oauth-authz-req+jwt", "at+jwt", "application/logout+jwt"} {
+				refusedAsAssertion(provider, status, "typ "+typ, w.typed(typ, w.assertionClaims(provider, tppA)))
 			}
 
 			assertion := w.assertionClaims(provider, tppA)

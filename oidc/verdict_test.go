@@ -56,6 +56,7 @@ func TestVerdictIsTheBanksOwn(t *testing.T) {
 			"status unknown":               {w.connectorHeader("alpha"), v.id, signed("alpha", good.with(claims{"data": approval.with(claims{"status": "Approved"})})), 400},
 			"user_id missing":              {w.connectorHeader("alpha"), v.id, signed("alpha", good.with(claims{"data": approval.with(claims{"user_id": nil})})), 400},
 			"user_id too long":             {w.connectorHeader("alpha"), v.id, signed("alpha", good.with(claims{"data": approval.with(claims{"user_id": strings.Repeat("u", 256)})})), 400},
+			"user_id with a NUL":           {w.connectorHeader("alpha"), v.id, signed("alpha", good.with(claims{"data": approval.with(claims{"user_id": "psu\x00"})})), 400},
 			"access text":                  {w.connectorHeader("alpha"), v.id, signed("alpha", good.with(claims{"data": approval.with(claims{"access": "x"})})), 400},
 			"debtor_account list":          {w.connectorHeader("alpha"), v.id, signed("alpha", good.with(claims{"data": approval.with(claims{"debtor_account": []int{1}})})), 400},
 			"acr unknown":                  {w.connectorHeader("alpha"), v.id, signed("alpha", good.with(claims{"data": approval.with(claims{"acr": "urn:x"})})), 400},

@@ -76,19 +76,11 @@ var contests = map[string]contest{
 // contestants is how many goroutines of each process take part.
 const contestants = 64
 
-// envRounds overrides how often each contest is held. The long form is 200,
-// half a minute; with the race detector it takes ten times as long, all of it
-// in SQLite.
-const envRounds = "GATEHOUSE_TEST_ROUNDS"
-
 // Proves: S4
 func TestOnce(t *testing.T) {
-	rounds := 20
-	if text := os.Getenv(envRounds); text != "" {
-		var err error
-		rounds, err = strconv.Atoi(text)
-		must(t, err)
-	}
+	// The long form is 200, half a minute; with the race detector ten times
+	// as much, nearly all of it in SQLite.
+	rounds := storetest.Rounds(t, 10)
 	storetest.Each(t, func(t *testing.T, url string) {
 		db := open(t, url)
 		second := startSecond(t, url)

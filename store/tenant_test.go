@@ -259,7 +259,7 @@ func TestTenants(t *testing.T) {
 }
 
 // A grant that is over is not made good by one of the same id at another
-// provider.
+// provider, nor is one ended by what happened there.
 // Proves: S2
 func TestGrantOfAnotherProvider(t *testing.T) {
 	forEachDB(t, func(t *testing.T, open func() *store.DB) {
@@ -284,5 +284,14 @@ func TestGrantOfAnotherProvider(t *testing.T) {
 				return db.Refresh(ctx, "beta", "refresh", anAccessToken("beta", "b", "refresh"), now)
 			}, nil},
 		})
+		for _, provider := range []string{"alpha", "beta"} {
+			approved(t, db, provider, "twin")
+			must(t, db.ExchangeCode(ctx, provider, "twin", anAccessToken(provider, "token at "+provider, "twin"), nil, now))
+		}
+		for _, provider := range []string{"alpha", "beta"} {
+			_, g, err := db.AuthorizationByCode(ctx, provider, codeHash("twin"))
+			must(t, err)
+			equal(t, g, aGrant(provider, "twin"))
+		}
 	})
 }
