@@ -145,7 +145,7 @@ func isSecret(e ast.Expr) bool {
 	case *ast.Ident:
 		return secretName.MatchString(e.Name)
 	case *ast.SelectorExpr:
-		return secretName.MatchString(e.Sel.Name)
+		return secretName.MatchString(e.Sel.Name) && e.Sel.Name != "atHash" // at_hash is public
 	}
 	return false
 }
