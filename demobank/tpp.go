@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"gatehouse/jose"
 )
@@ -90,7 +91,7 @@ func (t *TPP) home(w http.ResponseWriter, _ *http.Request) error {
 		c := choice{Provider: p.Code, Profile: p.Profile, Door: p.Door}
 		for _, client := range p.Clients {
 			query := url.Values{"provider": {p.Code}, "client": {client.ID}}
-			c.Clients = append(c.Clients, choiceClient{t.base + "/start?" + query.Encode(), client.AuthMethod})
+			c.Clients = append(c.Clients, choiceClient{t.base + "/start?" + query.Encode(), strings.TrimSpace(client.AuthMethod + " " + client.Alg)})
 		}
 		choices = append(choices, c)
 	}

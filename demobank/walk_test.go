@@ -142,13 +142,13 @@ func refuse(grantType string) func(*http.Request, int, map[string]any) int {
 }
 
 func TestWorldIsWrittenAsDemoJSON(t *testing.T) {
-	world := demobank.World{BaseURL: "b", SideURL: "hidden", Providers: []demobank.Provider{{
+	world := demobank.World{BaseURL: "b", SideURL: "o", Providers: []demobank.Provider{{
 		Code: "p", Issuer: "i", Profile: "psd2", Door: demobank.DoorBank,
 		Clients:   []demobank.Client{{ID: "c", AuthMethod: "m", Secret: "s", Alg: "a", KID: "k", KeyFile: "f", RedirectURIs: []string{"r"}}},
 		Connector: demobank.Connector{BaseURL: "b", AppID: "a", AppSecret: "s", KeyFile: "f"},
 		PSUs:      []demobank.PSU{{Username: "u", Password: "p", OTP: "o"}},
 	}}}
-	want := `{"base_url":"b","providers":[{"provider_code":"p","issuer":"i","profile":"psd2","door":"bank",` +
+	want := `{"base_url":"b","side_url":"o","providers":[{"provider_code":"p","issuer":"i","profile":"psd2","door":"bank",` +
 		`"clients":[{"client_id":"c","token_endpoint_auth_method":"m","client_secret":"s","alg":"a","kid":"k","key_file":"f","redirect_uris":["r"]}],` +
 		`"connector":{"base_url":"b","app_id":"a","app_secret":"s","key_file":"f"},"psus":[{"username":"u","password":"p","otp":"o"}]}]}`
 	if got := string(must(json.Marshal(world))); got != want {

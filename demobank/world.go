@@ -13,12 +13,12 @@ import (
 // the file demo.json; every secret in it is a sandbox secret.
 type World struct {
 	BaseURL   string     `json:"base_url"` // of the server, without a slash at the end
+	SideURL   string     `json:"side_url"` // of the listener with the banks' pages and the TPP, alike
 	Providers []Provider `json:"providers"`
 
-	SideURL string           `json:"-"` // base of the listener that serves the banks' pages and the TPP
-	CAFile  string           `json:"-"` // PEM file of the development CA; empty over plain http
-	HTTP    *http.Client     `json:"-"` // trusts the development CA
-	Now     func() time.Time `json:"-"`
+	CAFile string           `json:"-"` // PEM file of the development CA; empty over plain http
+	HTTP   *http.Client     `json:"-"` // trusts the development CA
+	Now    func() time.Time `json:"-"`
 }
 
 // Values of Provider.Door: who hosts the authorization endpoint.

@@ -348,7 +348,7 @@ func TestTPPMeetsTooEarly(t *testing.T) {
 			p := newPerson(t, w.side)
 			journey := p.get(w.connect(p, "/start?provider="+provider, "slow", "approve")).location
 			early := p.get(journey)
-			if !strings.Contains(early.body, "has not decided yet") || !strings.Contains(early.body, "in 1 seconds") {
+			if !strings.Contains(early.body, "has not decided yet") || !strings.Contains(early.body, "in 1 second.") {
 				t.Fatalf("journey:\n%s", early.body)
 			}
 			<-w.decided

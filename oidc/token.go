@@ -199,6 +199,7 @@ func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params)
 		return nil, unavailable(err)
 	}
 	now := s.Now()
+	// Store.Refresh decides; looking first saves a signature.
 	if subtle.ConstantTimeCompare(record.Hash, gatehouse.HashSecret(presented)) != 1 || record.ClientID != c.ID ||
 		!now.Before(record.ExpiresAt) || !grant.ActiveAt(now) {
 		return nil, badRefreshToken()

@@ -475,6 +475,13 @@ func TestTokenMethodsAndMediaTypes(t *testing.T) {
 	}
 }
 
+// One path, one provider: the form cannot name another.
+func TestProviderCodeInPathAndForm(t *testing.T) {
+	w := sqliteWorld(t)
+	expect(t, w.token("alpha", tppA, clientCredentials.with(form{"provider_code": "alpha"})), 200, "")
+	expect(t, w.token("alpha", tppA, clientCredentials.with(form{"provider_code": "beta"})), 400, "invalid_request")
+}
+
 // Proves: T31
 func TestScopeIsASet(t *testing.T) {
 	w := sqliteWorld(t)

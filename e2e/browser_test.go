@@ -1,0 +1,32 @@
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestBrowser walks the pages with Debian's chromium, at the size of a phone
+// and of a desktop, with JavaScript and without. It leaves pictures of every
+// page in e2e/screenshots.
+//
+// Proves: A7, A12
+func TestBrowser(t *testing.T) {
+	chromium, err := find("chromium", "chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pictures, err := filepath.Abs("screenshots")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(pictures); err != nil {
+		t.Fatal(err)
+	}
+	for scheme, d := range demos(t) {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			runScript(t, d, "browser.mjs", "GATEHOUSE_CHROMIUM="+chromium, "GATEHOUSE_SCREENSHOTS="+pictures)
+		})
+	}
+}
