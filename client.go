@@ -137,8 +137,8 @@ func (c *Client) Validate() error {
 // ValidRedirectURI says why a redirect_uri cannot be registered: it must be an
 // absolute https URI without user information, wildcard or fragment, of at
 // most 2,048 characters (RFC 6749 §3.1.2, RFC 9700 §2.1), not at a private
-// address. 127.0.0.1 and [::1] are accepted, also by plain http: the loopback
-// redirection of RFC 8252 §7.3.
+// address. Loopback addresses are accepted, also by plain http: the redirection
+// of RFC 8252 §7.3.
 func ValidRedirectURI(raw string) error {
 	u, err := url.Parse(raw)
 	switch {

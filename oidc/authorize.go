@@ -145,12 +145,9 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, p *provider) e
 	if err != nil {
 		return unavailable(err)
 	}
-	if a.CodeHash != nil {
-		return invalid("this authorization is complete; go back to the application you came from")
-	}
 	cookie, err := r.Cookie(s.cookieName(a.ID))
 	if err != nil || a.BrowserHash == nil || subtle.ConstantTimeCompare(gatehouse.HashSecret(cookie.Value), a.BrowserHash) != 1 {
-		return gatehouse.NewError(gatehouse.AccessDenied, "this authorization was begun in another browser, or cookies are off")
+		return gatehouse.NewError(gatehouse.AccessDenied, "this authorization is complete, or was begun in another browser, or cookies are off")
 	}
 	location, err := s.conclude(r.Context(), p, a)
 	if err != nil {
