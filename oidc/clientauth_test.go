@@ -220,6 +220,8 @@ func TestBasic(t *testing.T) {
 	odd := "id:%+ ü"
 	w.addClient(gatehouse.Client{ID: odd, TokenEndpointAuthMethod: gatehouse.AuthClientSecretBasic,
 		SecretHash: gatehouse.ClientSecretHash(w.kek, odd, "a:b%+ c"), Scopes: gatehouse.Scopes{"accounts"}})
+	both := "both-credentials" // a secret left over from another method opens nothing
+	w.addClient(gatehouse.Client{ID: both, JWKS: clientJWKS(t, tppA), SecretHash: gatehouse.ClientSecretHash(w.kek, both, secret)})
 	raw := func(text string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(text)) }
 	for name, header := range map[string]string{
 		"plain": basicHeader(basic, secret), "odd": basicHeader(odd, "a:b%+ c"),
@@ -242,6 +244,7 @@ func TestBasic(t *testing.T) {
 		"unknown id":           {basicHeader("nobody", secret)},
 		"another's id":         {basicHeader(odd, secret)},
 		"assertion client":     {basicHeader(tppA, secret)},
+		"another method":       {basicHeader(both, secret)},
 		"not base64":           {"Basic !!!"},
 		"base64 with a tail":   {basicHeader(basic, secret) + "="},
 		"no colon":             {raw("basic")},

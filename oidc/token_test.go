@@ -185,6 +185,12 @@ func TestCodeIsBound(t *testing.T) {
 				}
 			}
 			expect(t, w.token(provider, tppA, exchange(code)), 200, "") // none of it spent the code
+			for name, malformed := range map[string]string{"of 42": strings.Repeat("v", 42), "of 129": strings.Repeat("v", 129), "with a bad charset": strings.Repeat("v", 42) + "é"} {
+				matching := w.code(provider, tppA, form{"code_challenge": challenge(malformed)})
+				if a := w.token(provider, tppA, exchange(matching).with(form{"code_verifier": malformed})); a.StatusCode != 400 || a.text("error") != "invalid_grant" {
+					t.Errorf("%s: a matching verifier %s: %v", provider, name, a)
+				}
+			}
 			unchallenged := w.code(provider, tppA, form{"code_challenge": nil, "code_challenge_method": nil})
 			expect(t, w.token(provider, tppA, exchange(unchallenged)), 400, "invalid_grant")
 			expect(t, w.token(provider, tppA, exchange(unchallenged).with(form{"code_verifier": nil})), 200, "")
