@@ -552,3 +552,31 @@ func TestCodeBeforeTheVerdict(t *testing.T) {
 		expect(t, w.token("gamma", tppA, exchange(landed(t, v.back()).Get("code"))), 400, "authorization_pending")
 	})
 }
+
+// The sub of a PSU is the same for every client and visit at one bank, and
+// says nothing elsewhere.
+func TestSubject(t *testing.T) {
+	w := sqliteWorld(t)
+	sub := func(provider, client, user string) string {
+		v := w.visit(provider, query(client))
+		if a := v.decide(approval.with(claims{"user_id": user})); a.StatusCode != 200 {
+			t.Fatal(a)
+		}
+		a := w.token(provider, client, exchange(landed(t, v.back()).Get("code")))
+		expect(t, a, 200, "")
+		token, err := jose.Parse(a.text("id_token"), jose.MaxSize)
+		must(t, err)
+		text, err := token.Claims.String("sub")
+		must(t, err)
+		return text
+	}
+	first := sub("alpha", tppA, "psu-1")
+	if again := sub("alpha", basic, "psu-1"); again != first {
+		t.Errorf("one PSU is %s and %s", first, again)
+	}
+	for name, other := range map[string]string{"another PSU": sub("alpha", tppA, "psu-2"), "another bank": sub("gamma", tppA, "psu-1")} {
+		if other == first {
+			t.Errorf("%s has the same sub", name)
+		}
+	}
+}
