@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gatehouse/eidas"
 	"gatehouse/jose"
 )
 
@@ -34,11 +35,27 @@ type Client struct {
 	// RequireSignedRequestObject refuses authorization requests of this
 	// client without a signed request object (RFC 9101 §10.5).
 	RequireSignedRequestObject bool `json:"require_signed_request_object,omitempty"`
-	// JWKS holds the client's public keys by value.
-	JWKS json.RawMessage `json:"jwks,omitempty"`
+	// JWKS holds the client's public keys by value, JWKSURI is where they are;
+	// one of them is empty.
+	JWKS    json.RawMessage `json:"jwks,omitempty"`
+	JWKSURI string          `json:"jwks_uri,omitempty"`
+	// Certificates are those that were added to the client; their keys sign
+	// for it, too.
+	Certificates []Certificate `json:"certificates,omitempty"`
+	// SoftwareID and SoftwareStatement are those of the registration; empty
+	// when an operator registered the client.
+	SoftwareID        string `json:"software_id,omitempty"`
+	SoftwareStatement string `json:"software_statement,omitempty"`
+	// TPP is who the client belongs to; nil when nobody vouched for it.
+	TPP *TPP `json:"tpp,omitempty"`
+	// Environment says which providers the client's credentials open.
+	Environment Environment `json:"software_environment,omitempty"`
 	// SecretHash is the keyed hash of client_secret, for client_secret_basic.
-	SecretHash []byte       `json:"-"`
-	Status     ClientStatus `json:"status"`
+	SecretHash []byte `json:"-"`
+	// RegistrationTokenHash is the hash of the registration access token
+	// (RFC 7592 §3); nil when an operator registered the client.
+	RegistrationTokenHash []byte       `json:"-"`
+	Status                ClientStatus `json:"status"`
 	// Version counts changes; an update of an older version is refused.
 	Version   int64     `json:"version"`
 	CreatedAt time.Time `json:"created_at"`
@@ -48,11 +65,29 @@ type Client struct {
 // ClientStatus says whether a client may authenticate.
 type ClientStatus string
 
-// A disabled client is refused everywhere; its tokens stop being refreshed.
+// A disabled client is refused everywhere; its tokens stop being refreshed. A
+// deleted one is as good as unknown; its row stays, so that its id is never
+// given to another.
 const (
 	ClientActive   ClientStatus = "active"
 	ClientDisabled ClientStatus = "disabled"
+	ClientDeleted  ClientStatus = "deleted"
 )
+
+// A Certificate is one that a TPP added to its client.
+type Certificate struct {
+	Name string `json:"name"`
+	// Type is qwac, qseal, obwac or obseal.
+	Type string `json:"type"`
+	PEM  string `json:"pem"`
+	// Thumbprint is the x5t#S256 of RFC 7515 §4.1.8.
+	Thumbprint string `json:"thumbprint"`
+	// Roles are those that the certificate gives.
+	Roles     []eidas.Role `json:"roles"`
+	ExpiresAt time.Time    `json:"expires_at"`
+	// Environment is that of the trust anchor.
+	Environment Environment `json:"environment"`
+}
 
 // Grant types (RFC 6749 §4).
 const (
@@ -77,12 +112,23 @@ func AuthMethods() []string { return []string{AuthPrivateKeyJWT, AuthClientSecre
 
 // MayUse reports whether the client is allowed at the provider.
 func (c *Client) MayUse(p *Provider) bool {
-	return len(c.Providers) == 0 || slices.Contains(c.Providers, p.Code)
+	return c.Environment.Opens(p) && (len(c.Providers) == 0 || slices.Contains(c.Providers, p.Code))
 }
 
 // ScopesAt returns all that the client may have at the provider, in the
-// provider's order.
-func (c *Client) ScopesAt(p *Provider) Scopes { return Scopes(p.Scopes).Intersect(c.Scopes) }
+// provider's order. Certificates narrow it: a TPP that shows what its authority
+// lets it do gets no more than that.
+func (c *Client) ScopesAt(p *Provider) Scopes {
+	scopes := Scopes(p.Scopes).Intersect(c.Scopes)
+	if len(c.Certificates) == 0 {
+		return scopes
+	}
+	var held []eidas.Role
+	for _, certificate := range c.Certificates {
+		held = append(held, certificate.Roles...)
+	}
+	return scopes.Intersect(RoleScopes(held))
+}
 
 // Validate reports the first fault of the client, naming the member.
 func (c *Client) Validate() error {
@@ -103,6 +149,8 @@ func (c *Client) Validate() error {
 		return errors.New("scope must be some of openid, accounts, payments, fundsconfirmations")
 	case c.Status != ClientActive && c.Status != ClientDisabled:
 		return errors.New("status must be active or disabled")
+	case len(c.JWKS) > 0 && c.JWKSURI != "":
+		return errors.New("jwks and jwks_uri cannot both be set")
 	}
 	for _, alg := range []string{c.TokenEndpointAuthSigningAlg, c.RequestObjectSigningAlg, c.IDTokenSignedResponseAlg} {
 		if alg != "" && !slices.Contains(allAlgs, alg) {
@@ -119,9 +167,14 @@ func (c *Client) Validate() error {
 			return errors.New("jwks: " + err.Error())
 		}
 	}
+	if c.JWKSURI != "" {
+		if err := jose.ValidKeysURL(c.JWKSURI); err != nil {
+			return err
+		}
+	}
 	switch c.TokenEndpointAuthMethod {
 	case AuthPrivateKeyJWT:
-		if len(c.JWKS) == 0 {
+		if len(c.JWKS) == 0 && c.JWKSURI == "" && len(c.Certificates) == 0 {
 			return errors.New("jwks is missing: private_key_jwt needs a key")
 		}
 	case AuthClientSecretBasic:

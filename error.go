@@ -58,6 +58,7 @@ const (
 	InvalidRedirectURI
 	InvalidClientMetadata
 	InvalidSoftwareStatement
+	UnapprovedSoftwareStatement
 	InvalidToken
 	RequestURINotSupported
 	LoginRequired
@@ -82,33 +83,34 @@ type KindRow struct {
 }
 
 var kinds = [...]KindRow{
-	InvalidRequest:           {"InvalidRequest", "invalid_request", "InvalidRequest", 400, 400, "A parameter is missing, repeated or malformed."},
-	UnknownProvider:          {"UnknownProvider", "invalid_request", "NotFound", 404, 404, "No provider has this provider_code."},
-	ProviderDisabled:         {"ProviderDisabled", "access_denied", "Forbidden", 403, 403, "The provider is switched off."},
-	InvalidClientAssertion:   {"InvalidClientAssertion", "invalid_client", "InvalidClientAssertion", 400, 401, "The client could not be authenticated."},
-	UnknownClient:            {"UnknownClient", "invalid_client", "NotFound", 404, 401, "No client has this client_id."},
-	UnauthorizedClient:       {"UnauthorizedClient", "unauthorized_client", "Forbidden", 403, 400, "The client may not do this at this provider."},
-	UnsupportedGrantType:     {"UnsupportedGrantType", "unsupported_grant_type", "InvalidRequest", 400, 400, "The grant_type is none of those in discovery."},
-	UnknownCode:              {"UnknownCode", "invalid_grant", "NotFound", 404, 400, "The client has no such code."},
-	PendingCode:              {"PendingCode", "authorization_pending", "TooEarly", 425, 400, "The PSU has not decided yet; try again after Retry-After seconds with a fresh assertion."},
-	InvalidGrant:             {"InvalidGrant", "invalid_grant", "InvalidRequest", 400, 400, "The code or refresh token is expired, used, revoked or bound to something else."},
-	InvalidScope:             {"InvalidScope", "invalid_scope", "InvalidRequest", 400, 400, "The scope is wider than the client or the grant allows."},
-	AccessDenied:             {"AccessDenied", "access_denied", "Forbidden", 403, 403, "The PSU, the bank or a rule of the provider refused."},
-	InvalidRequestObject:     {"InvalidRequestObject", "invalid_request_object", "InvalidRequest", 400, 400, "The signed request object is not valid."},
-	InvalidRedirectURI:       {"InvalidRedirectURI", "invalid_redirect_uri", "InvalidRequest", 400, 400, "The redirect_uri is not registered for the client."},
-	InvalidClientMetadata:    {"InvalidClientMetadata", "invalid_client_metadata", "InvalidRequest", 400, 400, "A member of the client's metadata is not acceptable."},
-	InvalidSoftwareStatement: {"InvalidSoftwareStatement", "invalid_software_statement", "InvalidRequest", 400, 400, "The software statement is not valid."},
-	InvalidToken:             {"InvalidToken", "invalid_token", "Forbidden", 401, 401, "The access token is unknown, expired or revoked."},
-	RequestURINotSupported:   {"RequestURINotSupported", "request_uri_not_supported", "InvalidRequest", 400, 400, "The request_uri parameter cannot be used here."},
-	LoginRequired:            {"LoginRequired", "login_required", "Forbidden", 403, 400, "The PSU must log in and prompt=none forbids asking."},
-	UnsupportedResponseType:  {"UnsupportedResponseType", "unsupported_response_type", "InvalidRequest", 400, 400, "The response_type is none of those in discovery."},
-	NotFound:                 {"NotFound", "invalid_request", "NotFound", 404, 404, "There is nothing at this address, or nothing of the caller's."},
-	MethodNotAllowed:         {"MethodNotAllowed", "invalid_request", "InvalidRequest", 405, 405, "The endpoint does not take this HTTP method."},
-	PayloadTooLarge:          {"PayloadTooLarge", "invalid_request", "InvalidRequest", 413, 413, "The body is larger than the endpoint takes."},
-	UnsupportedMediaType:     {"UnsupportedMediaType", "invalid_request", "InvalidRequest", 415, 415, "The Content-Type is not one the endpoint takes."},
-	RateLimited:              {"RateLimited", "slow_down", "TooManyRequests", 429, 429, "Too many requests; try again after Retry-After seconds."},
-	Unavailable:              {"Unavailable", "temporarily_unavailable", "ServiceUnavailable", 503, 503, "The server cannot answer now; try again after Retry-After seconds."},
-	ServerError:              {"ServerError", "server_error", "InternalServerError", 500, 500, "A fault of the server; its log has the request id."},
+	InvalidRequest:              {"InvalidRequest", "invalid_request", "InvalidRequest", 400, 400, "A parameter is missing, repeated or malformed."},
+	UnknownProvider:             {"UnknownProvider", "invalid_request", "NotFound", 404, 404, "No provider has this provider_code."},
+	ProviderDisabled:            {"ProviderDisabled", "access_denied", "Forbidden", 403, 403, "The provider is switched off."},
+	InvalidClientAssertion:      {"InvalidClientAssertion", "invalid_client", "InvalidClientAssertion", 400, 401, "The client could not be authenticated."},
+	UnknownClient:               {"UnknownClient", "invalid_client", "NotFound", 404, 401, "No client has this client_id."},
+	UnauthorizedClient:          {"UnauthorizedClient", "unauthorized_client", "Forbidden", 403, 400, "The client may not do this at this provider."},
+	UnsupportedGrantType:        {"UnsupportedGrantType", "unsupported_grant_type", "InvalidRequest", 400, 400, "The grant_type is none of those in discovery."},
+	UnknownCode:                 {"UnknownCode", "invalid_grant", "NotFound", 404, 400, "The client has no such code."},
+	PendingCode:                 {"PendingCode", "authorization_pending", "TooEarly", 425, 400, "The PSU has not decided yet; try again after Retry-After seconds with a fresh assertion."},
+	InvalidGrant:                {"InvalidGrant", "invalid_grant", "InvalidRequest", 400, 400, "The code or refresh token is expired, used, revoked or bound to something else."},
+	InvalidScope:                {"InvalidScope", "invalid_scope", "InvalidRequest", 400, 400, "The scope is wider than the client or the grant allows."},
+	AccessDenied:                {"AccessDenied", "access_denied", "Forbidden", 403, 403, "The PSU, the bank or a rule of the provider refused."},
+	InvalidRequestObject:        {"InvalidRequestObject", "invalid_request_object", "InvalidRequest", 400, 400, "The signed request object is not valid."},
+	InvalidRedirectURI:          {"InvalidRedirectURI", "invalid_redirect_uri", "InvalidRequest", 400, 400, "The redirect_uri is not registered for the client."},
+	InvalidClientMetadata:       {"InvalidClientMetadata", "invalid_client_metadata", "InvalidRequest", 400, 400, "A member of the client's metadata is not acceptable."},
+	InvalidSoftwareStatement:    {"InvalidSoftwareStatement", "invalid_software_statement", "InvalidRequest", 400, 400, "The software statement is not valid."},
+	UnapprovedSoftwareStatement: {"UnapprovedSoftwareStatement", "unapproved_software_statement", "InvalidRequest", 400, 400, "The software statement is of a directory that is not trusted here."},
+	InvalidToken:                {"InvalidToken", "invalid_token", "Forbidden", 401, 401, "The access token is unknown, expired or revoked."},
+	RequestURINotSupported:      {"RequestURINotSupported", "request_uri_not_supported", "InvalidRequest", 400, 400, "The request_uri parameter cannot be used here."},
+	LoginRequired:               {"LoginRequired", "login_required", "Forbidden", 403, 400, "The PSU must log in and prompt=none forbids asking."},
+	UnsupportedResponseType:     {"UnsupportedResponseType", "unsupported_response_type", "InvalidRequest", 400, 400, "The response_type is none of those in discovery."},
+	NotFound:                    {"NotFound", "invalid_request", "NotFound", 404, 404, "There is nothing at this address, or nothing of the caller's."},
+	MethodNotAllowed:            {"MethodNotAllowed", "invalid_request", "InvalidRequest", 405, 405, "The endpoint does not take this HTTP method."},
+	PayloadTooLarge:             {"PayloadTooLarge", "invalid_request", "InvalidRequest", 413, 413, "The body is larger than the endpoint takes."},
+	UnsupportedMediaType:        {"UnsupportedMediaType", "invalid_request", "InvalidRequest", 415, 415, "The Content-Type is not one the endpoint takes."},
+	RateLimited:                 {"RateLimited", "slow_down", "TooManyRequests", 429, 429, "Too many requests; try again after Retry-After seconds."},
+	Unavailable:                 {"Unavailable", "temporarily_unavailable", "ServiceUnavailable", 503, 503, "The server cannot answer now; try again after Retry-After seconds."},
+	ServerError:                 {"ServerError", "server_error", "InternalServerError", 500, 500, "A fault of the server; its log has the request id."},
 }
 
 // Kinds returns the error table, for documentation and tests.

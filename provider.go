@@ -105,6 +105,9 @@ type Rules struct {
 	RequireSignedRequest bool `json:"require_signed_request_object,omitempty"`
 	// RequirePKCE refuses authorization requests without code_challenge.
 	RequirePKCE bool `json:"require_pkce,omitempty"`
+	// OpenRegistration lets anybody register at a sandbox provider, without a
+	// software statement.
+	OpenRegistration bool `json:"open_registration,omitempty"`
 	// LegacyRequestObjects also takes request objects as TPP software of the
 	// first generation sends them: exp and nbf may be absent, and the token
 	// endpoint may stand in for the issuer in aud.
@@ -221,6 +224,8 @@ func (p *Provider) Validate() error {
 		return errors.New("rules: a duration is negative")
 	case r.AssertionMaxLifetime > Duration(time.Hour):
 		return errors.New("assertion_max_lifetime is above 60m")
+	case r.OpenRegistration && p.Status == Live:
+		return errors.New("open_registration is for sandbox providers alone")
 	case r.ClockSkew > Duration(time.Minute):
 		return errors.New("clock_skew is above 60s")
 	}

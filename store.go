@@ -54,6 +54,16 @@ type Store interface {
 	// UpdateClient replaces a client as UpdateProvider does a provider.
 	UpdateClient(ctx context.Context, c *Client) error
 
+	// DeleteClient ends a client for good, and every grant of it at every
+	// provider, in one step: nil, or ErrNotFound.
+	DeleteClient(ctx context.Context, id string, now time.Time) error
+	// ClientsOfSoftware lists the clients that were registered for a
+	// software_id of a TPP and are not deleted, oldest first.
+	ClientsOfSoftware(ctx context.Context, tpp, softwareID string) ([]*Client, error)
+	// CountRegistrations counts the clients that were registered for a TPP at
+	// or after since, deleted ones too.
+	CountRegistrations(ctx context.Context, tpp string, since time.Time) (int, error)
+
 	// Consume marks key as used, until expires and at least a day longer. Of
 	// any number of concurrent calls with one (provider, kind, key) exactly
 	// one returns nil, every other ErrSpent. The empty provider is the
@@ -101,6 +111,9 @@ type Store interface {
 	// AccessToken returns an access token and its grant by the token's id, or
 	// ErrNotFound.
 	AccessToken(ctx context.Context, provider, id string) (*AccessToken, *Grant, error)
+	// ClientAccessToken returns an access token, and its grant, by the token's
+	// id at whatever provider, if it is of this client; else ErrNotFound.
+	ClientAccessToken(ctx context.Context, clientID, id string) (*AccessToken, *Grant, error)
 	// RevokeGrant ends a grant and with it every token; ending one that is
 	// already over is no error. An unknown id is ErrNotFound.
 	RevokeGrant(ctx context.Context, provider, id string, now time.Time) error
@@ -115,5 +128,9 @@ type Store interface {
 // A ConsumeKind separates the single-use values that Consume remembers.
 type ConsumeKind string
 
-// ConsumeAssertion is the jti of a client assertion (RFC 7523 §3, item 7).
-const ConsumeAssertion ConsumeKind = "assertion"
+// The jti of a client assertion (RFC 7523 §3, item 7), and of a registration
+// request.
+const (
+	ConsumeAssertion    ConsumeKind = "assertion"
+	ConsumeRegistration ConsumeKind = "registration"
+)

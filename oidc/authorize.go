@@ -92,7 +92,7 @@ func (s *Server) readRequest(ctx context.Context, p *provider, outer params) (*g
 	q := &question{provider: p, client: c, outer: outer, in: outer}
 	var badObject error
 	if _, q.signed = outer["request"]; q.signed {
-		inner, err := s.openRequestObject(p, c, outer)
+		inner, err := s.openRequestObject(ctx, p, c, outer)
 		if err == nil {
 			q.in = inner
 		}

@@ -57,15 +57,20 @@ func (c *cache[V]) get(ctx context.Context, key string, now time.Time, load func
 		c.put(key, entry[V]{loaded.(V), now.Add(cacheAge)})
 		return loaded.(V), nil
 	case errors.Is(err, gatehouse.ErrNotFound):
-		c.mu.Lock()
-		delete(c.entries, key)
-		c.mu.Unlock()
+		c.forget(key)
 	case found:
 		c.put(key, entry[V]{old.value, now.Add(cacheRetry)})
 		return old.value, nil
 	}
 	var none V
 	return none, err
+}
+
+// forget drops a value that this process has just changed.
+func (c *cache[V]) forget(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, key)
 }
 
 func (c *cache[V]) put(key string, e entry[V]) {

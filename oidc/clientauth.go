@@ -26,7 +26,15 @@ const assertionTypeJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-
 // requests and never changes.
 type client struct {
 	*gatehouse.Client
-	keys []*jose.PublicKey
+	keys         []*jose.PublicKey // registered by value
+	certificates []certificateKey
+}
+
+// A certificateKey is the key of a seal certificate, good until the
+// certificate ends, at providers that its environment opens.
+type certificateKey struct {
+	*jose.PublicKey
+	certificate *gatehouse.Certificate
 }
 
 // client returns a client by its id, or an error that wraps
@@ -37,6 +45,9 @@ func (s *Server) client(ctx context.Context, id string) (*client, error) {
 		if err != nil {
 			return nil, err
 		}
+		if stored.Status == gatehouse.ClientDeleted {
+			return nil, gatehouse.ErrNotFound
+		}
 		c := &client{Client: stored}
 		if len(stored.JWKS) > 0 {
 			set, err := jose.ParseJWKS(stored.JWKS)
@@ -45,8 +56,29 @@ func (s *Server) client(ctx context.Context, id string) (*client, error) {
 			}
 			c.keys = set.Keys
 		}
-		return c, nil
+		c.certificates, err = certificateKeys(stored.Certificates)
+		return c, err
 	})
+}
+
+// keysOf returns the keys that may sign for a client at a provider: those
+// registered by value or by URL, and those of its certificates.
+func (s *Server) keysOf(ctx context.Context, c *client, p *provider, kid string) ([]*jose.PublicKey, error) {
+	keys := c.keys
+	var unread error
+	if c.JWKSURI != "" && s.Fetcher != nil {
+		keys, unread = s.Fetcher.KeysFor(ctx, c.JWKSURI, kid)
+	}
+	keys = slices.Clone(keys)
+	for _, k := range c.certificates {
+		if s.Now().Before(k.certificate.ExpiresAt) && k.certificate.Environment.Opens(p.Provider) {
+			keys = append(keys, k.PublicKey)
+		}
+	}
+	if len(keys) == 0 {
+		return nil, unread
+	}
+	return keys, nil
 }
 
 // authenticateClient returns the client that made a request at the token
@@ -132,7 +164,11 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	if c.TokenEndpointAuthMethod != gatehouse.AuthPrivateKeyJWT {
 		return nil, badClient("the client is not registered for private_key_jwt")
 	}
-	if err := token.Verify(c.keys, algsFor(c.TokenEndpointAuthSigningAlg)...); err != nil {
+	keys, err := s.keysOf(ctx, c, p, token.KID)
+	if err != nil {
+		return nil, badAssertion(err)
+	}
+	if err := token.Verify(keys, algsFor(c.TokenEndpointAuthSigningAlg)...); err != nil {
 		return nil, badAssertion(err)
 	}
 	aud, single, err := token.Claims.Audience()

@@ -53,7 +53,7 @@ func (s *Server) renderDiscovery(p *provider) document {
 		Issuer:                            p.issuer,
 		AuthorizationEndpoint:             p.authorizationEndpoint,
 		TokenEndpoint:                     p.tokenEndpoint,
-		RegistrationEndpoint:              s.BaseURL + "/open_banking/v3.2/tpp/register",
+		RegistrationEndpoint:              s.BaseURL + registrationPath,
 		ServiceDocumentation:              s.BaseURL + "/docs/open_banking/" + p.Code,
 		JWKSURI:                           p.jwksURI,
 		ScopesSupported:                   p.Scopes,
@@ -124,10 +124,4 @@ func (d document) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Content-Length", strconv.Itoa(len(d.body)))
 	w.Write(d.body)
-}
-
-// register stands where dynamic client registration will be: the contract
-// requires discovery to name it.
-func (s *Server) register(w http.ResponseWriter, r *http.Request, _ *provider) error {
-	return gatehouse.NewError(gatehouse.AccessDenied, "dynamic client registration is not open yet: ask the operator to register the client")
 }

@@ -72,7 +72,7 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 	register := w.do("POST", "/open_banking/v3.2/tpp/register", http.Header{"Content-Type": {"application/jwt"}}, "")
-	expect(t, register, 403, "access_denied")
+	expect(t, register, 400, "invalid_client_metadata")
 
 	for provider, status := range map[string]int{"nobody": 404, "ALPHA": 404, "alph": 404, "closed": 403, "api": 404} {
 		for _, path := range []string{"/.well-known/openid-configuration/" + provider, "/" + provider + "/.well-known/openid-configuration", "/oidc/" + provider + "/jwks"} {

@@ -30,7 +30,11 @@ func (e *atProvider) Unwrap() error { return e.err }
 func (s *Server) failJSON(w *response, r *http.Request, p *provider, fault *gatehouse.Error) {
 	status := fault.Kind.Status(profileOf(p))
 	if status == http.StatusUnauthorized {
-		w.Header().Set("WWW-Authenticate", `Basic realm="gatehouse", charset="UTF-8"`)
+		challenge := `Basic realm="gatehouse", charset="UTF-8"`
+		if fault.Kind == gatehouse.InvalidToken {
+			challenge = `Bearer realm="gatehouse", error="invalid_token"` // RFC 6750 §3
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
 	}
 	writeJSON(w, status, map[string]string{
 		"error":             fault.Kind.Code(),

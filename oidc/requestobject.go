@@ -4,6 +4,7 @@ package oidc
 // Advanced §5.2.2 (13, 17) has them.
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"time"
@@ -21,7 +22,7 @@ func badRequestObject(description string) *gatehouse.Error {
 
 // openRequestObject verifies a request object of the client and returns its
 // parameters. They alone count (RFC 9101 §6.3).
-func (s *Server) openRequestObject(p *provider, c *client, outer params) (params, error) {
+func (s *Server) openRequestObject(ctx context.Context, p *provider, c *client, outer params) (params, error) {
 	token, err := jose.Parse(outer["request"], maxRequestObject)
 	if err != nil {
 		return nil, badRequestObject("request: " + err.Error())
@@ -29,7 +30,11 @@ func (s *Server) openRequestObject(p *provider, c *client, outer params) (params
 	if !slices.Contains([]string{"", "jwt", "oauth-authz-req+jwt"}, mediaSubtype(token.Typ)) {
 		return nil, badRequestObject("request is of another typ")
 	}
-	if err := token.Verify(c.keys, algsFor(c.RequestObjectSigningAlg)...); err != nil {
+	keys, err := s.keysOf(ctx, c, p, token.KID)
+	if err != nil {
+		return nil, badRequestObject("request: " + err.Error())
+	}
+	if err := token.Verify(keys, algsFor(c.RequestObjectSigningAlg)...); err != nil {
 		return nil, badRequestObject("request: " + err.Error())
 	}
 	claims := token.Claims

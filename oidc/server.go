@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/eidas"
 	"gatehouse/jose"
 )
 
@@ -29,8 +30,16 @@ type Server struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 
+	// Directories issue the software statements that are trusted.
+	Directories []gatehouse.Directory
+	// Trust has the anchors of PSD2 certificates in each environment.
+	Trust map[gatehouse.Environment]*eidas.Trust
+	// Fetcher reads keys by URL; nil means that none can be.
+	Fetcher *jose.Fetcher
+
 	providers cache[*provider]
 	clients   cache[*client]
+	addresses addressLimits
 }
 
 // Limits of a request; those of headers and connections are the listener's.
@@ -68,7 +77,10 @@ func (s *Server) routes() []route {
 
 		{"/api/oidc/{provider_code}/tokens", post, tokenBodyLimit, s.failJSON, s.token, false},
 		{"/api/oidc/tokens", post, tokenBodyLimit, s.failJSON, s.tokenShared, false},
-		{"/open_banking/v3.2/tpp/register", post, 0, s.failJSON, s.register, false},
+		{registrationPath, post, registrationBodyLimit, s.failJSON, s.register, false},
+		{registrationPath + "/recover", post, registrationBodyLimit, s.failJSON, s.recoverRegistration, false},
+		{registrationPath + "/{client_id}", "GET, PUT, DELETE", registrationBodyLimit, s.failJSON, s.manageRegistration, false},
+		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates", post, certificateBodyLimit, s.failJSON, s.addCertificate, false},
 
 		{"/api/connectors/ob/v1/authorizations", post, connectorBodyLimit, s.failConnector, s.begin, false},
 		{"/api/connectors/ob/v1/authorizations/{authorization_id}", "GET, PUT", connectorBodyLimit, s.failConnector, s.verdict, false},

@@ -265,6 +265,9 @@ func (s *Server) wayBack(p *provider, a *gatehouse.Authorization) (string, error
 // readAuthorization tells the bank what it is asked for.
 func (s *Server) readAuthorization(w http.ResponseWriter, r *http.Request, p *provider, a *gatehouse.Authorization) error {
 	c, err := s.client(r.Context(), a.ClientID)
+	if errors.Is(err, gatehouse.ErrNotFound) {
+		return gatehouse.NewError(gatehouse.NotFound, "the client of this authorization was deleted")
+	}
 	if err != nil {
 		return unavailable(err)
 	}

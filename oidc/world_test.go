@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/eidas"
 	"gatehouse/jose"
 	"gatehouse/oidc"
 	"gatehouse/store"
@@ -64,6 +65,9 @@ type world struct {
 	kek   *jose.KEK
 	log   lockedBuffer
 	site  *httptest.Server
+	// fetcher and trust are for replicas made after they were set.
+	fetcher *jose.Fetcher
+	trust   map[gatehouse.Environment]*eidas.Trust
 	// banks have the bearer values of each connector.
 	banks map[string]bank
 }
@@ -166,6 +170,11 @@ func (w *world) replica(db gatehouse.Store) *httptest.Server {
 	server := &oidc.Server{
 		Store: db, KEK: w.kek, BaseURL: baseURL, Now: w.clock.Now,
 		Log: slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Directories: []gatehouse.Directory{
+			{Issuer: sandboxDirectory, JWKS: jwks(w.t, key(w.t, sandboxDirectory, jose.PS256).Public()), Environment: gatehouse.SandboxEnvironment},
+			{Issuer: liveDirectory, JWKS: jwks(w.t, key(w.t, liveDirectory, jose.PS256).Public()), Environment: gatehouse.Production, KeyHosts: []string{"keystore.example"}},
+		},
+		Fetcher: w.fetcher, Trust: w.trust,
 	}
 	site := httptest.NewServer(server.Handler())
 	w.t.Cleanup(site.Close)

@@ -3,9 +3,17 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"gatehouse"
 )
+
+// clientFields takes metadata first: where a member also has a column, the
+// column counts.
+func clientFields(c *gatehouse.Client) []any {
+	return []any{jsonField{c}, &c.ID, &c.Status, bytesField{&c.SecretHash}, bytesField{&c.RegistrationTokenHash},
+		&c.Version, timeField{&c.CreatedAt}, timeField{&c.UpdatedAt}}
+}
 
 // CreateClient adds a client of the deployment.
 func (db *DB) CreateClient(ctx context.Context, c *gatehouse.Client) error {
@@ -14,39 +22,62 @@ func (db *DB) CreateClient(ctx context.Context, c *gatehouse.Client) error {
 		return err
 	}
 	_, err = db.write(ctx, query(`
-		INSERT INTO clients (id, secret_hash, metadata, version, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6)`,
-		c.ID, base64url(c.SecretHash), string(metadata), c.Version, unixMillis(c.CreatedAt), unixMillis(c.UpdatedAt)))
+		INSERT INTO clients (id, metadata, status, tpp, software_id, secret_hash, registration_token_hash, version, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+		c.ID, string(metadata), string(c.Status), tppURN(c), orNull(c.SoftwareID), base64url(c.SecretHash), base64url(c.RegistrationTokenHash),
+		c.Version, unixMillis(c.CreatedAt), unixMillis(c.UpdatedAt)))
 	return err
+}
+
+func tppURN(c *gatehouse.Client) any {
+	if c.TPP == nil {
+		return nil
+	}
+	return c.TPP.URN
 }
 
 // Client returns a client by its id.
 func (db *DB) Client(ctx context.Context, id string) (*gatehouse.Client, error) {
 	var c gatehouse.Client
 	err := db.readRow(ctx, query(`
-		SELECT metadata, id, secret_hash, version, created_at, updated_at FROM clients WHERE id = $1`, id),
-		clientFields(&c)...)
+		SELECT metadata, id, status, secret_hash, registration_token_hash, version, created_at, updated_at
+		FROM clients WHERE id = $1`, id), clientFields(&c)...)
 	if err != nil {
 		return nil, err
 	}
 	return &c, nil
 }
 
-// Clients lists up to limit clients in the order of their ids.
+// Clients lists up to limit clients that are not deleted, in the order of
+// their ids.
 func (db *DB) Clients(ctx context.Context, after string, limit int) ([]*gatehouse.Client, error) {
+	return db.readClients(ctx, query(`
+		SELECT metadata, id, status, secret_hash, registration_token_hash, version, created_at, updated_at
+		FROM clients WHERE id > $1 AND status <> 'deleted' ORDER BY id LIMIT $2`, after, limit))
+}
+
+// ClientsOfSoftware lists the clients of a TPP's software that are not deleted.
+func (db *DB) ClientsOfSoftware(ctx context.Context, tpp, softwareID string) ([]*gatehouse.Client, error) {
+	return db.readClients(ctx, query(`
+		SELECT metadata, id, status, secret_hash, registration_token_hash, version, created_at, updated_at
+		FROM clients WHERE tpp = $1 AND software_id = $2 AND status <> 'deleted' ORDER BY created_at, id`,
+		tpp, softwareID))
+}
+
+func (db *DB) readClients(ctx context.Context, q statement) ([]*gatehouse.Client, error) {
 	var list []*gatehouse.Client
-	err := db.readRows(ctx, query(`
-		SELECT metadata, id, secret_hash, version, created_at, updated_at
-		FROM clients WHERE id > $1 ORDER BY id LIMIT $2`, after, limit), func() []any {
+	err := db.readRows(ctx, q, func() []any {
 		list = append(list, new(gatehouse.Client))
 		return clientFields(list[len(list)-1])
 	})
 	return list, err
 }
 
-// clientFields takes metadata first: where a member also has a column, the
-// column counts.
-func clientFields(c *gatehouse.Client) []any {
-	return []any{jsonField{c}, &c.ID, bytesField{&c.SecretHash}, &c.Version, timeField{&c.CreatedAt}, timeField{&c.UpdatedAt}}
+// CountRegistrations counts the clients that a TPP registered since.
+func (db *DB) CountRegistrations(ctx context.Context, tpp string, since time.Time) (n int, err error) {
+	err = db.readRow(ctx, query(`
+		SELECT COUNT(*) FROM clients WHERE tpp = $1 AND software_id IS NOT NULL AND created_at >= $2`, tpp, unixMillis(since)), &n)
+	return n, err
 }
 
 // UpdateClient replaces a client and counts Version up.
@@ -56,9 +87,9 @@ func (db *DB) UpdateClient(ctx context.Context, c *gatehouse.Client) error {
 		return err
 	}
 	changed, err := db.write(ctx, query(`
-		UPDATE clients SET secret_hash = $3, metadata = $4, updated_at = $5, version = version + 1
+		UPDATE clients SET metadata = $3, status = $4, secret_hash = $5, registration_token_hash = $6, updated_at = $7, version = version + 1
 		WHERE id = $1 AND version = $2`,
-		c.ID, c.Version, base64url(c.SecretHash), string(metadata), unixMillis(c.UpdatedAt)))
+		c.ID, c.Version, string(metadata), string(c.Status), base64url(c.SecretHash), base64url(c.RegistrationTokenHash), unixMillis(c.UpdatedAt)))
 	if err != nil {
 		return err
 	}
@@ -69,5 +100,20 @@ func (db *DB) UpdateClient(ctx context.Context, c *gatehouse.Client) error {
 		return gatehouse.ErrConflict
 	}
 	c.Version++
+	return nil
+}
+
+// DeleteClient ends a client and every grant of it.
+func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time) error {
+	changed, err := db.write(ctx, query(`
+		UPDATE clients SET status = 'deleted', secret_hash = NULL, registration_token_hash = NULL, updated_at = $2, version = version + 1
+		WHERE id = $1 AND status <> 'deleted'`, id, unixMillis(now)), query(`
+		UPDATE grants SET revoked_at = $2 WHERE client_id = $1 AND revoked_at IS NULL`, id, unixMillis(now)))
+	if err != nil {
+		return absent(err)
+	}
+	if changed[0] == 0 {
+		return gatehouse.ErrNotFound
+	}
 	return nil
 }

@@ -66,6 +66,14 @@ func rawJSON(m json.RawMessage) any {
 	return string(m)
 }
 
+// orNull is the argument for a text that may be absent.
+func orNull(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
 // A textField reads a text that may be NULL.
 type textField[T ~string | ~[]byte] struct{ to *T }
 

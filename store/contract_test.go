@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/eidas"
 	"gatehouse/store"
 
 	"github.com/google/go-cmp/cmp"
@@ -140,6 +141,74 @@ func TestClients(t *testing.T) {
 		got, err := db.Client(ctx, "tpp")
 		must(t, err)
 		equal(t, got, c)
+	})
+}
+
+func TestRegisteredClients(t *testing.T) {
+	forEachDB(t, func(t *testing.T, open func() *store.DB) {
+		db, ctx := open(), t.Context()
+		registered := func(id, tpp, software string, at time.Time) *gatehouse.Client {
+			c := aClient(id)
+			c.TPP, c.SoftwareID, c.RegistrationTokenHash = &gatehouse.TPP{URN: tpp, Roles: []eidas.Role{eidas.AccountInformation}}, software, gatehouse.HashSecret(id)
+			c.CreatedAt = at
+			must(t, db.CreateClient(ctx, c))
+			return c
+		}
+		first, second := registered("b", "org", "app", now), registered("a", "org", "app", now.Add(time.Second))
+		registered("c", "org", "other app", now.Add(time.Second))
+		registered("d", "other org", "app", now)
+		must(t, db.CreateClient(ctx, aClient("by an operator")))
+		list, err := db.ClientsOfSoftware(ctx, "org", "app")
+		must(t, err)
+		equal(t, list, []*gatehouse.Client{first, second})
+		for since, want := range map[time.Duration]int{0: 3, time.Second: 2, 2 * time.Second: 0} {
+			n, err := db.CountRegistrations(ctx, "org", now.Add(since))
+			must(t, err)
+			equal(t, n, want)
+		}
+
+		for _, provider := range []string{"alpha", "beta"} {
+			must(t, db.CreateProvider(ctx, aProvider(provider), nil))
+			for _, client := range []string{"a", "b"} {
+				id := provider + " " + client
+				g, access := aGrant(provider, id), anAccessToken(provider, id, id)
+				g.ClientID, access.ClientID = client, client
+				must(t, db.CreateGrant(ctx, g, access, nil))
+			}
+		}
+		access, grant, err := db.ClientAccessToken(ctx, "a", "beta a")
+		must(t, err)
+		equal(t, []string{access.Provider, access.ID, grant.ID}, []string{"beta", "beta a", "beta a"})
+		walk(t, []step{
+			{"token of another client", func() error { _, _, err := db.ClientAccessToken(ctx, "b", "beta a"); return err }, gatehouse.ErrNotFound},
+			{"unknown token", func() error { _, _, err := db.ClientAccessToken(ctx, "a", "gamma a"); return err }, gatehouse.ErrNotFound},
+			{"delete", func() error { return db.DeleteClient(ctx, "a", now.Add(time.Minute)) }, nil},
+			{"delete again", func() error { return db.DeleteClient(ctx, "a", now.Add(time.Hour)) }, gatehouse.ErrNotFound},
+			{"delete an unknown one", func() error { return db.DeleteClient(ctx, "nobody", now) }, gatehouse.ErrNotFound},
+			{"id of a deleted one", func() error { return db.CreateClient(ctx, aClient("a")) }, gatehouse.ErrExists},
+			{"update from before", func() error { return db.UpdateClient(ctx, second) }, gatehouse.ErrConflict},
+		})
+		deleted, err := db.Client(ctx, "a")
+		must(t, err)
+		if deleted.Status != gatehouse.ClientDeleted || deleted.SecretHash != nil || deleted.RegistrationTokenHash != nil {
+			t.Errorf("deleted client: %+v", deleted)
+		}
+		for _, provider := range []string{"alpha", "beta"} {
+			for client, revoked := range map[string]time.Time{"a": now.Add(time.Minute), "b": {}} {
+				_, grant, err := db.AccessToken(ctx, provider, provider+" "+client)
+				must(t, err)
+				equal(t, grant.RevokedAt, revoked)
+			}
+		}
+		list, err = db.ClientsOfSoftware(ctx, "org", "app")
+		must(t, err)
+		equal(t, list, []*gatehouse.Client{first})
+		n, err := db.CountRegistrations(ctx, "org", now)
+		must(t, err)
+		equal(t, n, 3)
+		all, err := db.Clients(ctx, "", 10)
+		must(t, err)
+		equal(t, len(all), 4)
 	})
 }
 

@@ -86,6 +86,19 @@ func (db *DB) AccessToken(ctx context.Context, provider, id string) (*gatehouse.
 	return &t, &g, nil
 }
 
+// ClientAccessToken returns an access token of a client, at whatever provider:
+// one probe of the primary key for each.
+func (db *DB) ClientAccessToken(ctx context.Context, clientID, id string) (*gatehouse.AccessToken, *gatehouse.Grant, error) {
+	var provider string
+	err := db.readRow(ctx, query(`
+		SELECT provider FROM access_tokens WHERE provider IN (SELECT code FROM providers) AND id = $1 AND client_id = $2`, id, clientID),
+		&provider)
+	if err != nil {
+		return nil, nil, err
+	}
+	return db.AccessToken(ctx, provider, id)
+}
+
 // grantFields stays zero where a LEFT JOIN found no grant.
 func grantFields(g *gatehouse.Grant) []any {
 	return []any{textField[string]{&g.Provider}, textField[string]{&g.ID}, textField[string]{&g.ClientID}, textField[string]{&g.UserID},

@@ -56,16 +56,20 @@ func nothing(*testing.T, *store.DB, string, string) {}
 
 // tenantCases has every method of gatehouse.Store.
 var tenantCases = map[string]tenantCase{
-	"CreateProvider":  {deployment: "a provider is a tenant; codes, app_ids and kids are unique in the deployment"},
-	"Provider":        {deployment: "a provider is a tenant; its code is the key"},
-	"ProviderByAppID": {deployment: "finds the tenant of a connector; app_ids are unique in the deployment"},
-	"Providers":       {deployment: "lists the tenants"},
-	"CreateClient":    {deployment: "a client belongs to the deployment"},
-	"Client":          {deployment: "a client belongs to the deployment"},
-	"Clients":         {deployment: "a client belongs to the deployment"},
-	"UpdateClient":    {deployment: "a client belongs to the deployment"},
-	"Ping":            {deployment: "asks about the database"},
-	"Close":           {deployment: "releases the database"},
+	"CreateProvider":     {deployment: "a provider is a tenant; codes, app_ids and kids are unique in the deployment"},
+	"Provider":           {deployment: "a provider is a tenant; its code is the key"},
+	"ProviderByAppID":    {deployment: "finds the tenant of a connector; app_ids are unique in the deployment"},
+	"Providers":          {deployment: "lists the tenants"},
+	"CreateClient":       {deployment: "a client belongs to the deployment"},
+	"Client":             {deployment: "a client belongs to the deployment"},
+	"Clients":            {deployment: "a client belongs to the deployment"},
+	"UpdateClient":       {deployment: "a client belongs to the deployment"},
+	"DeleteClient":       {deployment: "a client belongs to the deployment, and its grants end at every provider"},
+	"ClientsOfSoftware":  {deployment: "a client belongs to the deployment"},
+	"CountRegistrations": {deployment: "a client belongs to the deployment"},
+	"ClientAccessToken":  {deployment: "a token that stands for its client, who belongs to the deployment; bound to the client"},
+	"Ping":               {deployment: "asks about the database"},
+	"Close":              {deployment: "releases the database"},
 	"UpdateProvider": {
 		prepare: nothing,
 		act: func(ctx context.Context, db *store.DB, provider, id string) error {

@@ -1,0 +1,184 @@
+package oidc
+
+// Certificates of TPPs: ETSI TS 119 495; the wire is docs/registration.md.
+
+import (
+	"context"
+	"crypto/rsa"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"gatehouse"
+	"gatehouse/eidas"
+	"gatehouse/jose"
+)
+
+const (
+	certificateBodyLimit = 64 << 10
+	maxCertificates      = 10
+)
+
+// addCertificate serves POST
+// /api/{provider_code}/open-banking/v3.1/tpp/certificates.
+func (s *Server) addCertificate(w http.ResponseWriter, r *http.Request, p *provider) error {
+	c, err := s.bearerClient(r, p)
+	if err != nil {
+		return err
+	}
+	wanted, err := readCertificate(r)
+	if err != nil {
+		return err
+	}
+	parsed, err := eidas.Parse([]byte(wanted.PEM))
+	if err != nil {
+		return badMetadata("data.certificate.pem: " + err.Error())
+	}
+	if string(parsed.Kind) != wanted.Type {
+		return badMetadata("data.certificate.type is not that of the certificate")
+	}
+	if _, err := certificateKeyOf(parsed); err != nil {
+		return badMetadata("data.certificate.pem: " + err.Error())
+	}
+	environment, err := s.trustedIn(r.Context(), parsed)
+	if err != nil {
+		return err
+	}
+	if !environment.Opens(p.Provider) {
+		return gatehouse.NewError(gatehouse.UnauthorizedClient, "a test certificate opens sandbox providers only")
+	}
+	if c.TPP == nil || !namesOrganisation(parsed, c.TPP.URN) {
+		return gatehouse.NewError(gatehouse.UnauthorizedClient, "the certificate is of another organisation than the client")
+	}
+	added := gatehouse.Certificate{
+		Name: wanted.Name, Type: wanted.Type, PEM: wanted.PEM, Thumbprint: parsed.Thumbprint, Roles: parsed.Roles,
+		ExpiresAt: parsed.X509.NotAfter, Environment: environment,
+	}
+	c.Certificates = slices.DeleteFunc(c.Certificates, func(old gatehouse.Certificate) bool { return old.Thumbprint == added.Thumbprint })
+	if len(c.Certificates) == maxCertificates {
+		return badMetadata("the client has 10 certificates already")
+	}
+	c.Certificates = append(c.Certificates, added)
+	c.UpdatedAt = s.Now()
+	if err := s.Store.UpdateClient(r.Context(), c); err != nil {
+		return unavailable(err)
+	}
+	s.clients.forget(c.ID)
+	writeJSON(w, http.StatusCreated, map[string]any{"data": map[string]any{"certificate": map[string]any{
+		"name": added.Name, "type": added.Type, "thumbprint": added.Thumbprint, "roles": added.Roles, "expires_at": added.ExpiresAt,
+	}}})
+	return nil
+}
+
+// bearerClient returns the client of a Bearer token where no path names it: the
+// token's first part is the client's id, or finds the access token.
+func (s *Server) bearerClient(r *http.Request, p *provider) (*gatehouse.Client, error) {
+	token, err := bearer(r)
+	if err != nil {
+		return nil, err
+	}
+	clientID, _, _ := strings.Cut(token, ".")
+	if id, isToken := gatehouse.TokenID(token); isToken {
+		record, _, err := s.Store.AccessToken(r.Context(), p.Code, id)
+		switch {
+		case err == nil:
+			clientID = record.ClientID
+		case !errors.Is(err, gatehouse.ErrNotFound):
+			return nil, unavailable(err)
+		}
+	}
+	return s.authenticateManager(r.Context(), clientID, token)
+}
+
+type wantedCertificate struct{ PEM, Name, Type string }
+
+func readCertificate(r *http.Request) (c wantedCertificate, err error) {
+	if mediaType(r) != "application/json" {
+		return c, gatehouse.NewError(gatehouse.UnsupportedMediaType, "Content-Type must be application/json")
+	}
+	body, err := readBody(r)
+	if err != nil {
+		return c, err
+	}
+	var data, certificate jose.Claims
+	object, err := jose.ParseObject(body, 8)
+	if err != nil {
+		return c, invalid("the body is not a JSON object: " + err.Error())
+	}
+	if object.Decode("data", &data) != nil || data.Decode("certificate", &certificate) != nil {
+		return c, invalid("data.certificate is missing or no object")
+	}
+	for name, field := range map[string]*string{"pem": &c.PEM, "name": &c.Name, "type": &c.Type} {
+		if *field, err = certificate.String(name); err != nil {
+			return c, invalid("data.certificate." + err.Error())
+		}
+	}
+	if !printable(c.Name, 255) {
+		return c, invalid("data.certificate.name must be at most 255 bytes without control characters")
+	}
+	if !eidas.Kind(c.Type).Valid() {
+		return c, invalid("data.certificate.type must be qwac, qseal, obwac or obseal")
+	}
+	return c, nil
+}
+
+// trustedIn returns the environment whose anchors the certificate leads to.
+func (s *Server) trustedIn(ctx context.Context, c *eidas.Certificate) (gatehouse.Environment, error) {
+	fault := eidas.ErrUntrusted
+	for _, environment := range []gatehouse.Environment{gatehouse.Production, gatehouse.SandboxEnvironment} {
+		trust := s.Trust[environment]
+		if trust == nil {
+			continue
+		}
+		err := trust.Verify(ctx, c, nil, s.Now())
+		unknown, _ := errors.AsType[*eidas.UnknownStatusError](err)
+		switch {
+		case err == nil:
+			return environment, nil
+		case unknown != nil: // the issuer's service is at fault, not the TPP
+			return "", unavailable(err)
+		case !errors.Is(err, eidas.ErrUntrusted):
+			fault = err
+		}
+	}
+	return "", badMetadata("data.certificate.pem: " + fault.Error())
+}
+
+// namesOrganisation reports whether the certificate is of the organisation. A
+// directory that knows no authority's number writes its own org_id in its
+// place, with "Unknown" before it.
+func namesOrganisation(c *eidas.Certificate, urn string) bool {
+	return c.OrganizationIdentifier == urn || strings.TrimPrefix(c.AuthorizationNumber, "Unknown") == urn
+}
+
+// certificateKeyOf returns the key of a certificate. It has no kid of its own
+// and serves whatever kid a signature names.
+func certificateKeyOf(c *eidas.Certificate) (*jose.PublicKey, error) {
+	key, isRSA := c.X509.PublicKey.(*rsa.PublicKey)
+	if !isRSA {
+		return nil, errors.New("certificate has no RSA key")
+	}
+	return jose.NewPublicKey(key, "", "")
+}
+
+// certificateKeys are the keys of seal certificates; those for TLS sign
+// nothing.
+func certificateKeys(certificates []gatehouse.Certificate) ([]certificateKey, error) {
+	var keys []certificateKey
+	for i := range certificates {
+		if eidas.Kind(certificates[i].Type).Web() {
+			continue
+		}
+		parsed, err := eidas.Parse([]byte(certificates[i].PEM))
+		if err != nil {
+			return nil, err
+		}
+		key, err := certificateKeyOf(parsed)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, certificateKey{key, &certificates[i]})
+	}
+	return keys, nil
+}

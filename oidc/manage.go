@@ -1,0 +1,217 @@
+package oidc
+
+// Client configuration: RFC 7592, UK Open Banking DCR 3.3.
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"net/http"
+	"strings"
+
+	"gatehouse"
+)
+
+func badBearer(description string) error {
+	return gatehouse.NewError(gatehouse.InvalidToken, description)
+}
+
+// bearer returns the one token of the Authorization header (RFC 6750 §2.1).
+func bearer(r *http.Request) (string, error) {
+	header := r.Header.Values("Authorization")
+	if len(header) != 1 {
+		return "", badBearer("one Authorization header with a Bearer token is needed")
+	}
+	scheme, token, found := strings.Cut(header[0], " ")
+	if !found || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return "", badBearer("the Authorization header has no Bearer token")
+	}
+	return token, nil
+}
+
+// authenticateManager returns the client that a Bearer token stands for: by
+// its registration access token, or by an access token that the client got
+// for itself. Every other answer is the same 401 (RFC 7592 §2.1).
+func (s *Server) authenticateManager(ctx context.Context, clientID, token string) (*gatehouse.Client, error) {
+	unauthorized := badBearer("the token is not one of this client, or is no longer good")
+	c, err := s.Store.Client(ctx, clientID)
+	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && c.Status == gatehouse.ClientDeleted {
+		return nil, unauthorized
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	good := subtle.ConstantTimeCompare(c.RegistrationTokenHash, gatehouse.HashSecret(token)) == 1
+	if id, isToken := gatehouse.TokenID(token); !good && isToken {
+		record, grant, err := s.Store.ClientAccessToken(ctx, clientID, id)
+		switch {
+		case errors.Is(err, gatehouse.ErrNotFound):
+		case err != nil:
+			return nil, unavailable(err)
+		default:
+			now := s.Now()
+			good = subtle.ConstantTimeCompare(record.Hash, gatehouse.HashSecret(token)) == 1 &&
+				now.Before(record.ExpiresAt) && grant.ActiveAt(now) && grant.UserID == ""
+		}
+	}
+	if !good {
+		return nil, unauthorized
+	}
+	if c.Status != gatehouse.ClientActive {
+		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is disabled")
+	}
+	return c, nil
+}
+
+// manageRegistration serves GET, PUT and DELETE
+// /open_banking/v3.2/tpp/register/{client_id}.
+func (s *Server) manageRegistration(w http.ResponseWriter, r *http.Request, _ *provider) error {
+	token, err := bearer(r)
+	if err != nil {
+		return err
+	}
+	c, err := s.authenticateManager(r.Context(), r.PathValue("client_id"), token)
+	if err != nil {
+		return err
+	}
+	switch r.Method {
+	case http.MethodPut:
+		return s.replaceClient(w, r, c, token)
+	case http.MethodDelete:
+		return s.deleteClient(w, r, c)
+	}
+	answer := s.describe(c)
+	answer.RegistrationAccessToken = registrationToken(c, token)
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// registrationToken is the token the caller showed, if it was the registration
+// access token: RFC 7592 §3 wants it in the answer, and only a hash is stored.
+func registrationToken(c *gatehouse.Client, shown string) string {
+	if strings.HasPrefix(shown, c.ID+".") {
+		return shown
+	}
+	return ""
+}
+
+// replaceClient replaces all metadata (RFC 7592 §2.2).
+func (s *Server) replaceClient(w http.ResponseWriter, r *http.Request, old *gatehouse.Client, token string) error {
+	dryRun, err := isDryRun(r)
+	if err != nil {
+		return err
+	}
+	g, err := s.readRegistration(r, dryRun)
+	if err != nil {
+		return err
+	}
+	g.check(func(g *registration) error { return sameSoftware(g, old) })
+	secret := s.succeed(&g.client, old)
+	g.check((*registration).validate)
+	if dryRun {
+		return answerDryRun(w, g)
+	}
+	if len(g.problems) > 0 {
+		return g.problems[0]
+	}
+	if err := s.spendRegistration(r.Context(), g); err != nil {
+		return err
+	}
+	err = s.Store.UpdateClient(r.Context(), &g.client)
+	if errors.Is(err, gatehouse.ErrConflict) {
+		return unavailable(err) // another request changed it at this moment
+	}
+	if err != nil {
+		return unavailable(err)
+	}
+	s.clients.forget(old.ID)
+	answer := s.describe(&g.client)
+	answer.Secret, answer.RegistrationAccessToken = secret, registrationToken(old, token)
+	if secret != "" {
+		answer.SecretExpiresAt = new(int64)
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// sameSoftware keeps a client with the software it was registered for.
+func sameSoftware(g *registration, old *gatehouse.Client) error {
+	if id, present, err := g.claims.OptionalString("client_id"); err != nil || present && id != old.ID {
+		return badMetadata("client_id differs from that of the path")
+	}
+	if g.client.SoftwareID != old.SoftwareID || (g.client.TPP == nil) != (old.TPP == nil) || old.TPP != nil && g.client.TPP.URN != old.TPP.URN {
+		return badStatement("is for another software or organisation than the client")
+	}
+	return nil
+}
+
+// succeed gives the new metadata what stays of the old client, and a secret
+// when it needs one and has none; that secret is returned.
+func (s *Server) succeed(c, old *gatehouse.Client) (secret string) {
+	c.ID, c.Status, c.Version, c.CreatedAt, c.UpdatedAt = old.ID, old.Status, old.Version, old.CreatedAt, s.Now()
+	c.Certificates, c.RegistrationTokenHash = old.Certificates, old.RegistrationTokenHash
+	if c.TokenEndpointAuthMethod != gatehouse.AuthClientSecretBasic {
+		return ""
+	}
+	if c.SecretHash = old.SecretHash; len(c.SecretHash) == 0 {
+		secret = gatehouse.NewSecret()
+		c.SecretHash = gatehouse.ClientSecretHash(s.KEK, c.ID, secret)
+	}
+	return secret
+}
+
+// deleteClient ends the client, its grants and its tokens (RFC 7592 §2.3).
+func (s *Server) deleteClient(w http.ResponseWriter, r *http.Request, c *gatehouse.Client) error {
+	err := s.Store.DeleteClient(r.Context(), c.ID, s.Now())
+	if err != nil && !errors.Is(err, gatehouse.ErrNotFound) { // somebody was faster
+		return unavailable(err)
+	}
+	s.clients.forget(c.ID)
+	s.Log.InfoContext(r.Context(), "client deleted", "client_id", c.ID)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// recoverRegistration serves POST /open_banking/v3.2/tpp/register/recover: the
+// owner of a software, known by its key, gets new registration access tokens
+// for the clients it has lost.
+func (s *Server) recoverRegistration(w http.ResponseWriter, r *http.Request, _ *provider) error {
+	g := &registration{}
+	if err := g.readBody(r); err != nil {
+		return err
+	}
+	if g.token == nil {
+		return gatehouse.NewError(gatehouse.UnsupportedMediaType, "Content-Type must be application/jwt: the request must be signed")
+	}
+	if err := s.openRegistration(r.Context(), g); err != nil {
+		return err
+	}
+	if err := s.spendRegistration(r.Context(), g); err != nil {
+		return err
+	}
+	clients, err := s.Store.ClientsOfSoftware(r.Context(), g.statement.tpp.URN, g.statement.softwareID)
+	if err != nil {
+		return unavailable(err)
+	}
+	type recovered struct {
+		ClientID                string `json:"client_id"`
+		ClientName              string `json:"client_name"`
+		ClientIDIssuedAt        int64  `json:"client_id_issued_at"`
+		RegistrationAccessToken string `json:"registration_access_token"`
+		RegistrationClientURI   string `json:"registration_client_uri"`
+	}
+	answer := struct {
+		Clients []recovered `json:"clients"`
+	}{[]recovered{}}
+	for _, c := range clients {
+		token := newRegistrationToken(c)
+		c.UpdatedAt = s.Now()
+		if err := s.Store.UpdateClient(r.Context(), c); err != nil {
+			return unavailable(err)
+		}
+		s.clients.forget(c.ID)
+		answer.Clients = append(answer.Clients, recovered{c.ID, c.Name, c.CreatedAt.Unix(), token, s.BaseURL + registrationPath + "/" + c.ID})
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
