@@ -234,11 +234,12 @@ func (s *Server) checkRequest(ctx context.Context, g *registration) error {
 	if err != nil {
 		return badMetadata("the registration request: " + err.Error())
 	}
-	ours, err := s.isAudience(ctx, aud)
+	// One audience: a request for two servers could be shown to us by the other.
+	ours, err := s.isAudience(ctx, aud[0])
 	switch {
 	case err != nil:
 		return err
-	case !ours:
+	case !ours || len(aud) > 1:
 		return badMetadata("the registration request: aud must be this deployment or the issuer of one of its providers")
 	}
 	exp, present, err := g.claims.Time("exp")
@@ -278,27 +279,21 @@ func registrationJTI(g *registration) (string, error) {
 	return jti, nil
 }
 
-// isAudience reports whether one of aud is the deployment or the issuer of a
-// provider that is not disabled.
-func (s *Server) isAudience(ctx context.Context, aud []string) (bool, error) {
-	if slices.Contains(aud, s.BaseURL) {
+// isAudience reports whether aud is the deployment or the issuer of a provider
+// that is not disabled.
+func (s *Server) isAudience(ctx context.Context, aud string) (bool, error) {
+	if aud == s.BaseURL {
 		return true, nil
 	}
-	for _, name := range aud {
-		code, ours := strings.CutPrefix(name, s.BaseURL+"/")
-		if !ours {
-			continue
-		}
+	if code, ours := strings.CutPrefix(aud, s.BaseURL+"/"); ours {
 		p, err := s.provider(ctx, code)
-		if fault := asError(err); fault != nil {
-			if fault.Kind == gatehouse.Unavailable {
-				return false, fault
-			}
-			continue
+		switch fault := asError(err); {
+		case fault == nil:
+			return p.issuer == aud, nil
+		case fault.Kind == gatehouse.Unavailable:
+			return false, fault
 		}
-		if p.issuer == name {
-			return true, nil
-		}
+		return false, nil
 	}
 	// Issuers that providers set themselves are rare: they are looked through.
 	providers, err := s.Store.Providers(ctx, "", 1000)
@@ -306,7 +301,7 @@ func (s *Server) isAudience(ctx context.Context, aud []string) (bool, error) {
 		return false, unavailable(err)
 	}
 	return slices.ContainsFunc(providers, func(p *gatehouse.Provider) bool {
-		return p.Issuer != "" && p.Status != gatehouse.Disabled && slices.Contains(aud, p.Issuer)
+		return p.Issuer != "" && p.Status != gatehouse.Disabled && p.Issuer == aud
 	}), nil
 }
 
