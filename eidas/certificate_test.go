@@ -123,7 +123,7 @@ func TestParseSubject(t *testing.T) {
 		{"none", func(n *pkix.Name) { n.ExtraNames = nil }, missing},
 		{"two", func(n *pkix.Name) { n.ExtraNames = append(n.ExtraNames, n.ExtraNames[0]) }, "organizationIdentifier is repeated"},
 		{"empty", identifier(""), malformed},
-		{"not a string", identifier(1), malformed},
+		{"not a string", identifier(1), "not a well-formed X.509 certificate"},
 		{"another scheme", identifier("VATNL-123456789"), malformed},
 		{"another scheme with three parts", identifier("NTRNL-DNB-034681"), malformed},
 		{"lower case scheme", identifier("psdNL-DNB-034681"), malformed},
@@ -175,7 +175,6 @@ type (
 
 var (
 	oidCompliance = asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 1}
-	oidPDS        = asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 5}
 	oidType       = asn1.ObjectIdentifier{0, 4, 0, 1862, 1, 6}
 	oidPSD2       = asn1.ObjectIdentifier{0, 4, 0, 19495, 2}
 )
@@ -248,6 +247,7 @@ func TestParseStatements(t *testing.T) {
 		{"unknown identifier outside", roles(roleOfPSP{asn1.ObjectIdentifier{1, 2, 3, 2}, "X"}), noRole},
 		{"unknown identifier, known name", roles(roleOfPSP{oidRole(7), "PSP_PI"}), mismatch},
 		{"identifier outside, known name", roles(roleOfPSP{asn1.ObjectIdentifier{1, 2, 3, 2}, "PSP_PI"}), mismatch},
+		{"identifier beside, known name", roles(roleOfPSP{asn1.ObjectIdentifier{0, 4, 0, 19495, 2, 2}, "PSP_PI"}), mismatch},
 		{"longer identifier, known name", roles(roleOfPSP{append(oidRole(2), 1), "PSP_PI"}), mismatch},
 		{"name of another role", roles(roleOfPSP{oidRole(2), "PSP_AI"}), mismatch},
 		{"unknown name", roles(roleOfPSP{oidRole(2), "Payment Initiation"}), mismatch},
@@ -255,6 +255,10 @@ func TestParseStatements(t *testing.T) {
 		{"a role twice", roles(pi, ai, pi), "PSD2 statement repeats a role"},
 		{"many roles", roles(append(manyRoles, pi)...), "PSD2 statement has too many roles"},
 		{"no value", marshal(t, []any{compliance, seal, struct{ ID asn1.ObjectIdentifier }{oidPSD2}}), psd2},
+		{"two values", marshal(t, []any{compliance, seal, struct {
+			ID   asn1.ObjectIdentifier
+			A, B psd2QcType
+		}{oidPSD2, body(pi), body(ai)}}), psd2},
 		{"a number", statement(1), psd2},
 		{"no authority", statement(struct{ Roles []roleOfPSP }{[]roleOfPSP{pi}}), psd2},
 		{"no authority identifier", statement(struct {
@@ -294,13 +298,8 @@ func TestParseStatements(t *testing.T) {
 	}
 }
 
-// notMinimal writes the length of a SEQUENCE with one octet more than needed.
-func notMinimal(der []byte) []byte {
-	if der[1] != 0x81 {
-		panic("another form of length")
-	}
-	return append([]byte{0x30, 0x82, 0, der[2]}, der[3:]...)
-}
+// notMinimal writes the length of a short SEQUENCE with one octet more than needed.
+func notMinimal(der []byte) []byte { return append([]byte{0x30, 0x81, der[1]}, der[2:]...) }
 
 // Each row is a good certificate whose extensions have one thing changed.
 func TestParseExtensions(t *testing.T) {

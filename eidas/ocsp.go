@@ -9,7 +9,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
-	"math/big"
 	"net/http"
 	"slices"
 	"time"
@@ -71,8 +70,11 @@ func checkSigner(response *ocsp.Response, issuer *x509.Certificate, now time.Tim
 		return err
 	}
 	signer := response.Certificate
-	if signer == nil || signer.Equal(issuer) {
+	if signer == nil {
 		return response.CheckSignatureFrom(issuer)
+	}
+	if signer.Equal(issuer) { // the signature was checked with the certificate in the response when that was parsed
+		return nil
 	}
 	if !bytes.Equal(signer.RawIssuer, issuer.RawSubject) || signer.CheckSignatureFrom(issuer) != nil {
 		return errors.New("responder has no certificate of the issuer")
@@ -84,18 +86,17 @@ func checkSigner(response *ocsp.Response, issuer *x509.Certificate, now time.Tim
 	if now.Before(signer.NotBefore) || now.After(signer.NotAfter) {
 		return errors.New("responder has no certificate that is valid now")
 	}
-	return response.CheckSignatureFrom(signer)
+	return nil
 }
 
-// checkSubject: the response is about the certificate in question and no other (RFC 6960 §3.2). Package ocsp compares
-// serial numbers only, which another issuer with the same responder may have given too.
+// checkSubject: the response is about the certificate in question and no other (RFC 6960 §3.2). Package ocsp has
+// compared serial numbers only, which another issuer with the same responder may have given too.
 func checkSubject(response *ocsp.Response, question []byte) error {
 	type certID struct {
 		Hash              pkix.AlgorithmIdentifier
 		NameHash, KeyHash []byte
-		Serial            *big.Int
 	}
-	var data struct { // ResponseData (§4.2.1) up to where it gets interesting
+	var data struct { // ResponseData (§4.2.1); encoding/asn1 skips members at the end of a SEQUENCE that have no field
 		Version    int `asn1:"optional,explicit,default:0,tag:0"`
 		Responder  asn1.RawValue
 		ProducedAt time.Time `asn1:"generalized"`
@@ -112,8 +113,7 @@ func checkSubject(response *ocsp.Response, question []byte) error {
 		return errors.New("response is not about exactly one certificate")
 	}
 	about := data.Responses[0].CertID
-	if !bytes.Equal(about.NameHash, asked.IssuerNameHash) || !bytes.Equal(about.KeyHash, asked.IssuerKeyHash) ||
-		about.Serial.Cmp(asked.SerialNumber) != 0 {
+	if !bytes.Equal(about.NameHash, asked.IssuerNameHash) || !bytes.Equal(about.KeyHash, asked.IssuerKeyHash) {
 		return errors.New("response is about another certificate")
 	}
 	return nil

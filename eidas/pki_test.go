@@ -8,6 +8,8 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +19,25 @@ import (
 
 // The moment of every test.
 var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+// TestMain makes the root of these tests one that the system trusts, so that it shows if that is asked for its roots.
+func TestMain(m *testing.M) {
+	os.Exit(withSystemRoot(m))
+}
+
+func withSystemRoot(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "eidas")
+	if err != nil {
+		panic(err)
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "root.pem")
+	if err := os.WriteFile(file, toPEM(root().cert.Raw), 0o600); err != nil {
+		panic(err)
+	}
+	os.Setenv("SSL_CERT_FILE", file)
+	return m.Run()
+}
 
 // The keys of these tests, each made once.
 var (

@@ -19,7 +19,8 @@ import (
 //
 // It keeps answers. One is used without asking again for MaxAge, and when asking fails for MaxStale, but never after
 // its nextUpdate; an older answer never replaces a newer one. So a revocation is noticed within MaxAge of the issuer's
-// publishing it, and within MaxStale even if somebody keeps the issuer's answers away.
+// publishing it, and within MaxStale if the issuer cannot be reached. Somebody on the way who repeats the last answer
+// before it can hide one until that answer's nextUpdate: that is for the issuer to choose.
 //
 // A Revocation may be used from many goroutines. Its fields must not change once it is in use.
 type Revocation struct {

@@ -93,7 +93,7 @@ func parseStatements(der []byte) (*statement, error) {
 	return s, nil
 }
 
-// parseType reads a QcType. One type a certificate: EN 319 412-5 §4.2.3 has the key of a certificate serve one purpose.
+// parseType reads a QcType: exactly one type, as EN 319 412-5 §4.2.3 asks since V2.5.0.
 func parseType(info cryptobyte.String, qualified bool) (Kind, error) {
 	if info.Empty() {
 		return "", errors.New("qcStatements has no certificate type")

@@ -76,7 +76,7 @@ func checkUsage(c *Certificate) error {
 
 // checkAuthority: the subject and the PSD2 statement name the same authority (TS 119 495 §5.2.1, §5.2.3).
 func checkAuthority(c *Certificate) error {
-	if !isCountry(c.Country) {
+	if !strings.Contains(countries, c.Country) { // two capitals, Parse has seen to that
 		return errors.New("organizationIdentifier has a country that is not in ISO 3166-1")
 	}
 	if c.AuthorityID != c.Country+"-"+c.Authority {
@@ -131,8 +131,6 @@ func (t *Trust) checkRevocation(ctx context.Context, paths [][]*x509.Certificate
 	}
 	return first
 }
-
-func isCountry(code string) bool { return len(code) == 2 && strings.Contains(countries, " "+code+" ") }
 
 // countries are the codes that ISO 3166-1 assigns. The United Kingdom is GB; UK is only reserved.
 const countries = " AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT " +
