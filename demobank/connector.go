@@ -24,6 +24,7 @@ const (
 	statusPending   = "pending"
 	contentTypeJWT  = "application/jwt"
 	contentTypeForm = "application/x-www-form-urlencoded"
+	contentTypeJSON = "application/json"
 )
 
 // A refusal is an answer of the connector API that is not 200.

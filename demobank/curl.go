@@ -32,9 +32,14 @@ func (k *walk) curl(req *http.Request, options string) error {
 	if k.world.CAFile != "" {
 		lines[0] += " --cacert " + quote(k.world.CAFile)
 	}
+	if req.Method != http.MethodGet && req.Method != http.MethodPost {
+		lines[0] += " -X " + req.Method
+	}
 	lines[0] += " " + quote(req.URL.String())
 	if id, secret, ok := req.BasicAuth(); ok {
 		lines = append(lines, "-u "+quote(id+":"+secret))
+	} else if authorization := req.Header.Get("Authorization"); authorization != "" {
+		lines = append(lines, "-H "+quote("Authorization: "+authorization))
 	}
 	if contentType := req.Header.Get("Content-Type"); contentType != "" && contentType != contentTypeForm {
 		lines = append(lines, "-H "+quote("Content-Type: "+contentType))

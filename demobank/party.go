@@ -41,7 +41,6 @@ type metadata struct {
 	Issuer                string `json:"issuer"`
 	AuthorizationEndpoint string `json:"authorization_endpoint"`
 	TokenEndpoint         string `json:"token_endpoint"`
-	RegistrationEndpoint  string `json:"registration_endpoint"`
 	JWKSURI               string `json:"jwks_uri"`
 }
 
@@ -213,16 +212,26 @@ func (a attempt) exchange(code string) url.Values {
 	}
 }
 
-// An oauthError is an error response (RFC 6749 §4.1.2.1, §5.2).
+// An oauthError is an error response (RFC 6749 §4.1.2.1, §5.2, RFC 7591 §3.2.2).
 type oauthError struct {
-	Status      int    `json:"-"`
-	RetryAfter  string `json:"-"`
-	Code        string `json:"error"`
-	Description string `json:"error_description"`
-	Class       string `json:"error_class"`
+	Status      int          `json:"-"`
+	RetryAfter  string       `json:"-"`
+	Code        string       `json:"error"`
+	Description string       `json:"error_description"`
+	Class       string       `json:"error_class"`
+	Problems    []oauthError `json:"problems"` // all of them, when a registration was only tried
 }
 
-func (e *oauthError) Error() string { return e.Code + ": " + e.Description }
+func (e *oauthError) Error() string {
+	if len(e.Problems) == 0 {
+		return e.Code + ": " + e.Description
+	}
+	var all []string
+	for _, problem := range e.Problems {
+		all = append(all, problem.Error())
+	}
+	return strings.Join(all, "; ")
+}
 
 // verifyIDToken checks an ID Token (OpenID Connect Core §3.1.3.7, §3.1.3.6) and returns its claims. After a refresh the
 // nonce is empty (§12.2).
@@ -270,25 +279,31 @@ func (t *party) verifyIDToken(keys []*jose.PublicKey, got tokens, nonce string) 
 	return token.Claims, nil
 }
 
-// fetch makes a request and stores a 200 answer; any other is an *oauthError.
-func (w *World) fetch(req *http.Request, into any) error {
-	res, err := w.HTTP.Do(req)
+// fetch makes a request and stores the answer of a given status, unless into is nil; any other is an *oauthError.
+func fetch(client *http.Client, req *http.Request, status int, into any) error {
+	res, err := client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
-	}
-	if res.StatusCode == http.StatusOK {
+	case res.StatusCode == status && into == nil:
+		return nil
+	case res.StatusCode == status:
 		return json.Unmarshal(body, into)
 	}
 	e := &oauthError{Status: res.StatusCode, RetryAfter: res.Header.Get("Retry-After")}
-	if err := json.Unmarshal(body, e); err != nil {
+	if json.Unmarshal(body, e) != nil || e.Code == "" {
 		return fmt.Errorf("status %d without an error in JSON", res.StatusCode)
 	}
 	return e
+}
+
+func (w *World) fetch(req *http.Request, into any) error {
+	return fetch(w.HTTP, req, http.StatusOK, into)
 }
 
 func (w *World) get(ctx context.Context, address string, into any) error {

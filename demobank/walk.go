@@ -18,11 +18,11 @@ import (
 
 // Walk goes through the whole flow over HTTP at three providers of w: one of profile psd2 whose authorization endpoint
 // the server hosts, one of profile psd2 that hosts it itself, one of profile oidc. Each needs a private_key_jwt and a
-// client_secret_basic client. Every step is printed to out as a curl command with its answer, secrets and tokens
+// client_secret_basic client. Then it goes through the life of a registration of its own. Every step is printed to out as a curl command with its answer, secrets and tokens
 // included; the first answer that is not the expected one ends the walk with an error.
 func Walk(ctx context.Context, out io.Writer, w World) error {
 	k := &walk{ctx: ctx, out: out, world: &w}
-	for _, part := range []func() error{k.hosted, k.bankHosted, k.standard} {
+	for _, part := range []func() error{k.hosted, k.bankHosted, k.standard, k.registration} {
 		if err := part(); err != nil {
 			return fmt.Errorf("step %d: %w", k.step, err)
 		}
@@ -67,9 +67,6 @@ func (k *walk) hosted() error {
 	if err := k.clientTokens(signer, secret); err != nil {
 		return err
 	}
-	if _, err := k.post("Dynamic registration is not open yet: Forbidden", m.RegistrationEndpoint, "application/jwt", "e30.e30.e30", refused(http.StatusForbidden, "Forbidden")); err != nil {
-		return err
-	}
 	a, code, err := k.authorize(signer, PSUApprove)
 	if err != nil {
 		return err
@@ -90,7 +87,7 @@ func (k *walk) hosted() error {
 
 // clientTokens asks for tokens of the client itself in all three forms.
 func (k *walk) clientTokens(signer, secret *party) error {
-	grant := url.Values{"grant_type": {"client_credentials"}}
+	grant := clientGrant()
 	req, err := signer.tokenRequest(k.ctx, grant)
 	if err != nil {
 		return err
@@ -99,11 +96,10 @@ func (k *walk) clientTokens(signer, secret *party) error {
 		return err
 	}
 	// tokenRequest has put the assertion into the form
-	again, err := http.NewRequestWithContext(k.ctx, http.MethodPost, signer.metadata.TokenEndpoint, strings.NewReader(grant.Encode()))
+	again, err := newRequest(k.ctx, http.MethodPost, signer.metadata.TokenEndpoint, contentTypeForm, grant.Encode())
 	if err != nil {
 		return err
 	}
-	again.Header.Set("Content-Type", contentTypeForm)
 	if _, err := k.call("The same assertion again: InvalidClientAssertion", again, refused(http.StatusBadRequest, "InvalidClientAssertion")); err != nil {
 		return err
 	}
@@ -114,7 +110,7 @@ func (k *walk) clientTokens(signer, secret *party) error {
 	if _, err := k.call("client_credentials at the path all banks share, authenticated by client_secret_basic", req, granted); err != nil {
 		return err
 	}
-	form := url.Values{"grant_type": {"client_credentials"}}
+	form := clientGrant()
 	if err := signer.authenticate(form, nil); err != nil {
 		return err
 	}
@@ -192,7 +188,7 @@ func (k *walk) standard() error {
 	wrong, stranger := *secret, *secret.client
 	stranger.Secret = "not-the-secret"
 	wrong.client = &stranger
-	if _, err := k.token("A wrong secret: 401 invalid_client", &wrong, url.Values{"grant_type": {"client_credentials"}}, want{http.StatusUnauthorized, "invalid_client", ""}); err != nil {
+	if _, err := k.token("A wrong secret: 401 invalid_client", &wrong, clientGrant(), want{http.StatusUnauthorized, "invalid_client", ""}); err != nil {
 		return err
 	}
 	a, code, err := k.authorize(secret, PSUApprove)
@@ -408,6 +404,9 @@ func (e want) check(a *answer) error {
 	if a.status != e.status {
 		return fmt.Errorf("want status %d, got %d", e.status, a.status)
 	}
+	if a.status == http.StatusNoContent {
+		return nil
+	}
 	var got oauthError
 	if err := json.Unmarshal(a.body, &got); err != nil {
 		return fmt.Errorf("the answer is not JSON: %w", err)
@@ -430,11 +429,10 @@ func (k *walk) get(title, address string, e want) (*answer, error) {
 }
 
 func (k *walk) post(title, address, contentType, body string, e want) (*answer, error) {
-	req, err := http.NewRequestWithContext(k.ctx, http.MethodPost, address, strings.NewReader(body))
+	req, err := newRequest(k.ctx, http.MethodPost, address, contentType, body)
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Content-Type", contentType)
 	return k.call(title, req, e)
 }
 
@@ -475,7 +473,9 @@ func (k *walk) send(title string, req *http.Request) (*answer, error) {
 			k.print(name + ": " + value)
 		}
 	}
-	k.print(pretty(body))
+	if len(body) > 0 {
+		k.print(pretty(body))
+	}
 	return &answer{res.StatusCode, res.Header, body}, nil
 }
 

@@ -25,9 +25,13 @@ func TestWalk(t *testing.T) {
 		"-u 'secretive:se+cret%3A%25'",
 		"--data-urlencode 'provider_code=demobank'",
 		"-H 'Content-Type: application/json'",
-		"425 Too Early", "Retry-After: 1", "401 Unauthorized", "403 Forbidden", "404 Not Found",
-		`"error_class": "InvalidClientAssertion"`, `"error_class": "InvalidRequest"`, `"error_class": "Forbidden"`,
+		"425 Too Early", "Retry-After: 1", "401 Unauthorized", "404 Not Found",
+		`"error_class": "InvalidClientAssertion"`, `"error_class": "InvalidRequest"`,
 		`"error_class": "NotFound"`, `"error_class": "TooEarly"`, `"error": "invalid_client"`, "access_denied",
+		"$ curl -sS -i '" + w.world.DirectoryURL + "/software-statements'", "$ curl -sS -i '" + w.URL + "/open_banking/v3.2/tpp/register?dry_run=true'",
+		"-H 'Content-Type: application/jwt'", "201 Created", "204 No Content",
+		"$ curl -sS -i -X PUT '" + w.URL + "/open_banking/v3.2/tpp/register/client-1' \\\n       -H 'Authorization: Bearer token-of-client-1'",
+		`"error": "unapproved_software_statement"`, `"error": "invalid_token"`,
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the walk does not print %s", want)
@@ -43,7 +47,6 @@ func TestWalkNoticesWrongAnswers(t *testing.T) {
 	}{
 		"other issuer":          {member("", "issuer", "https://elsewhere.test"), "another issuer"},
 		"NotFound as 500":       {status(http.StatusNotFound, http.StatusInternalServerError), "want status 404, got 500"},
-		"Forbidden as 200":      {status(http.StatusForbidden, http.StatusOK), "want status 403, got 200"},
 		"TooEarly as 400":       {status(http.StatusTooEarly, http.StatusBadRequest), "want status 425, got 400"},
 		"invalid_client as 400": {status(http.StatusUnauthorized, http.StatusBadRequest), "want status 401, got 400"},
 		"other class":           {member("InvalidClientAssertion", "error_class", "InvalidRequest"), "want error_class InvalidClientAssertion"},
@@ -59,6 +62,10 @@ func TestWalkNoticesWrongAnswers(t *testing.T) {
 		"client_credentials":    {refuse("client_credentials"), "want status 200"},
 		"code refused":          {refuse("authorization_code"), "want status 200"},
 		"refresh refused":       {refuse("refresh_token"), "want status 200"},
+		"trusts everybody":      {recode("unapproved_software_statement", "invalid_client_metadata"), "want error unapproved_software_statement"},
+		"one problem":           {member("", "problems", []any{}), "want 2 problems, got 0"},
+		"registered as 200":     {status(http.StatusCreated, http.StatusOK), "want status 201, got 200"},
+		"deleted still known":   {recode("invalid_token", "invalid_client"), "want error invalid_token"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTown(t)
@@ -106,11 +113,21 @@ func status(from, to int) func(*http.Request, int, map[string]any) int {
 }
 
 // member replaces a member in answers of a class; the empty class is a token response.
-func member(class, name, value string) func(*http.Request, int, map[string]any) int {
+func member(class, name string, value any) func(*http.Request, int, map[string]any) int {
 	return func(_ *http.Request, status int, body map[string]any) int {
 		got, _ := body["error_class"].(string)
 		if body[name] != nil && got == class {
 			body[name] = value
+		}
+		return status
+	}
+}
+
+// recode replaces an error code by another.
+func recode(from, to string) func(*http.Request, int, map[string]any) int {
+	return func(_ *http.Request, status int, body map[string]any) int {
+		if body["error"] == from {
+			body["error"] = to
 		}
 		return status
 	}
@@ -142,14 +159,18 @@ func refuse(grantType string) func(*http.Request, int, map[string]any) int {
 }
 
 func TestWorldIsWrittenAsDemoJSON(t *testing.T) {
-	world := demobank.World{BaseURL: "b", SideURL: "o", Providers: []demobank.Provider{{
+	world := demobank.World{BaseURL: "b", SideURL: "o", DirectoryURL: "d", Providers: []demobank.Provider{{
 		Code: "p", Issuer: "i", Profile: "psd2", Door: demobank.DoorBank,
-		Clients:   []demobank.Client{{ID: "c", AuthMethod: "m", Secret: "s", Alg: "a", KID: "k", KeyFile: "f", RedirectURIs: []string{"r"}}},
+		Clients: []demobank.Client{{
+			ID: "c", AuthMethod: "m", Secret: "s", Alg: "a", KID: "k", KeyFile: "f", RedirectURIs: []string{"r"},
+			SoftwareID: "w", SoftwareKeyFile: "g", RegistrationAccessToken: "t",
+		}},
 		Connector: demobank.Connector{BaseURL: "b", AppID: "a", AppSecret: "s", KeyFile: "f"},
 		PSUs:      []demobank.PSU{{Username: "u", Password: "p", OTP: "o"}},
 	}}}
-	want := `{"base_url":"b","side_url":"o","providers":[{"provider_code":"p","issuer":"i","profile":"psd2","door":"bank",` +
-		`"clients":[{"client_id":"c","token_endpoint_auth_method":"m","client_secret":"s","alg":"a","kid":"k","key_file":"f","redirect_uris":["r"]}],` +
+	want := `{"base_url":"b","side_url":"o","directory_url":"d","providers":[{"provider_code":"p","issuer":"i","profile":"psd2","door":"bank",` +
+		`"clients":[{"client_id":"c","token_endpoint_auth_method":"m","client_secret":"s","alg":"a","kid":"k","key_file":"f","redirect_uris":["r"],` +
+		`"software_id":"w","software_key_file":"g","registration_access_token":"t"}],` +
 		`"connector":{"base_url":"b","app_id":"a","app_secret":"s","key_file":"f"},"psus":[{"username":"u","password":"p","otp":"o"}]}]}`
 	if got := string(must(json.Marshal(world))); got != want {
 		t.Errorf("demo.json\n got %s\nwant %s", got, want)

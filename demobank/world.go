@@ -12,9 +12,10 @@ import (
 // A World is all that an outside program needs to play bank and third party against a running demo. Its JSON form is
 // the file demo.json; every secret in it is a sandbox secret.
 type World struct {
-	BaseURL   string     `json:"base_url"` // of the server, without a slash at the end
-	SideURL   string     `json:"side_url"` // of the listener with the banks' pages and the TPP, alike
-	Providers []Provider `json:"providers"`
+	BaseURL      string     `json:"base_url"`      // of the server, without a slash at the end
+	SideURL      string     `json:"side_url"`      // of the listener with the banks' pages and the TPP, alike
+	DirectoryURL string     `json:"directory_url"` // of the sandbox directory, alike
+	Providers    []Provider `json:"providers"`
 
 	CAFile string           `json:"-"` // PEM file of the development CA; empty over plain http
 	HTTP   *http.Client     `json:"-"` // trusts the development CA
@@ -39,7 +40,7 @@ type Provider struct {
 }
 
 // A Client is a registered client and its secrets. KeyFile names a PKCS#8 PEM file by absolute path; its key signs with
-// Alg alone.
+// Alg alone. The last three are for managing the registration; the key in SoftwareKeyFile signs what is registered.
 type Client struct {
 	ID           string   `json:"client_id"`
 	AuthMethod   string   `json:"token_endpoint_auth_method"` // private_key_jwt or client_secret_basic
@@ -48,6 +49,10 @@ type Client struct {
 	KID          string   `json:"kid,omitempty"`
 	KeyFile      string   `json:"key_file,omitempty"`
 	RedirectURIs []string `json:"redirect_uris"`
+
+	SoftwareID              string `json:"software_id"`
+	SoftwareKeyFile         string `json:"software_key_file"`
+	RegistrationAccessToken string `json:"registration_access_token"`
 }
 
 // A Connector holds the credentials with which the bank calls the server. KeyFile is as in Client; the key signs RS256.

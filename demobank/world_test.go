@@ -22,12 +22,13 @@ import (
 // A town is a World to walk in: the fake server grown by just as much OAuth as the walk and the TPP meet.
 type town struct {
 	*gatehouse
-	world    *demobank.World
-	tpp      *demobank.TPP
-	side     *httptest.Server
-	undecide chan time.Time // what the bank's After waits for
-	issued   map[string]*authorization
-	used     map[string]bool
+	world         *demobank.World
+	tpp           *demobank.TPP
+	side          *httptest.Server
+	undecide      chan time.Time // what the bank's After waits for
+	issued        map[string]*authorization
+	used          map[string]bool
+	registrations map[string]*registration // by client_id; nil: deleted
 	// spoil may change an answer of the server before it is sent.
 	spoil func(r *http.Request, status int, body map[string]any) int
 	// forge may change an authorization response.
@@ -38,12 +39,16 @@ const clientSecret = "se cret:%"
 
 func newTown(t *testing.T) *town {
 	g := newGatehouse(t, &clock{now: began})
-	w := &town{gatehouse: g, undecide: make(chan time.Time), issued: make(map[string]*authorization), used: make(map[string]bool)}
+	w := &town{
+		gatehouse: g, undecide: make(chan time.Time), issued: make(map[string]*authorization), used: make(map[string]bool),
+		registrations: make(map[string]*registration),
+	}
 	w.side = httptest.NewServer(nil)
 	t.Cleanup(w.side.Close)
 	side := http.NewServeMux()
 	w.side.Config.Handler = side
-	w.world = &demobank.World{BaseURL: g.URL, SideURL: w.side.URL, HTTP: g.Client(), Now: g.clock.Now}
+	w.world = &demobank.World{BaseURL: g.URL, SideURL: w.side.URL, DirectoryURL: w.side.URL + "/directory", HTTP: g.Client(), Now: g.clock.Now}
+	side.Handle("/directory/", newDirectory(w.world.DirectoryURL, g.clock).Handler())
 	callback := []string{w.side.URL + "/tpp/callback"}
 	keyFile := filepath.Join(t.TempDir(), "key.pem")
 	if err := os.WriteFile(keyFile, keys().client.PEM(), 0o600); err != nil {
@@ -75,9 +80,7 @@ func newTown(t *testing.T) *town {
 	g.mux.HandleFunc("GET /jwks", func(rw http.ResponseWriter, r *http.Request) {
 		json.NewEncoder(rw).Encode(jose.JWKS{Keys: []*jose.PublicKey{keys().server.Public()}})
 	})
-	g.mux.HandleFunc("POST /register", func(rw http.ResponseWriter, r *http.Request) {
-		w.write(rw, r, http.StatusForbidden, refused("access_denied", "Forbidden"))
-	})
+	w.serveRegistration()
 	g.mux.HandleFunc("GET /authorize/{code}", w.authorize)
 	g.mux.HandleFunc("GET /return/{id}", func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
@@ -125,7 +128,7 @@ func (w *town) discovery(rw http.ResponseWriter, r *http.Request) {
 	}
 	w.write(rw, r, http.StatusOK, map[string]any{
 		"issuer": p.Issuer, "authorization_endpoint": authorize, "token_endpoint": w.URL + "/tokens/" + p.Code,
-		"registration_endpoint": w.URL + "/register", "jwks_uri": w.URL + "/jwks",
+		"jwks_uri": w.URL + "/jwks",
 	})
 }
 
@@ -213,6 +216,9 @@ func (w *town) grant(r *http.Request, p *demobank.Provider, in map[string]string
 	if client == "" && p.Profile == "oidc" {
 		return http.StatusUnauthorized, refused("invalid_client", "InvalidClientAssertion")
 	}
+	if client == "" && w.deleted(in) {
+		return http.StatusNotFound, refused("invalid_client", "NotFound")
+	}
 	if client == "" {
 		return http.StatusBadRequest, refused("invalid_client", "InvalidClientAssertion")
 	}
@@ -267,7 +273,15 @@ func (w *town) authenticate(r *http.Request, in map[string]string) string {
 		return id
 	}
 	token, err := jose.Parse(in["client_assertion"], jose.MaxSize)
-	if err != nil || token.Verify([]*jose.PublicKey{keys().client.Public()}, jose.PS256) != nil {
+	if err != nil {
+		return ""
+	}
+	sub, _ := token.Claims.String("sub")
+	known := []*jose.PublicKey{keys().client.Public()}
+	if g := w.registrations[sub]; g != nil {
+		known = g.keys
+	}
+	if token.Verify(known, jose.PS256) != nil {
 		return ""
 	}
 	jti, err := token.Claims.String("jti")
@@ -275,7 +289,6 @@ func (w *town) authenticate(r *http.Request, in map[string]string) string {
 		return ""
 	}
 	w.used[jti] = true
-	sub, _ := token.Claims.String("sub")
 	return sub
 }
 

@@ -53,6 +53,9 @@ type tpp struct {
 	RedirectURIs []string `json:"redirect_uris"`
 }
 
+// name tells the client from the others of its bank.
+func (c *tpp) name() string { return strings.TrimSuffix(c.AuthMethod+"-"+c.Alg, "-") }
+
 type psu struct {
 	Username string `json:"username"`
 	Password string `json:"password"`
@@ -207,7 +210,7 @@ func forEachClient(t *testing.T, test func(t *testing.T, d *demo, b *bank, c *tp
 		for i := range d.Providers {
 			b := &d.Providers[i]
 			for j := range b.Clients {
-				t.Run(scheme+"/"+b.Clients[j].ID, func(t *testing.T) {
+				t.Run(scheme+"/"+b.Code+"-"+b.Clients[j].name(), func(t *testing.T) {
 					t.Parallel()
 					test(t, d, b, &b.Clients[j])
 				})

@@ -18,13 +18,15 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse"
+	"gatehouse/eidas"
 	"gatehouse/jose"
 )
 
 // A config is everything a deployment decides. Each key may also come from
 // the environment, which wins over the file: GATEHOUSE_, then the path of the
-// key in upper case, joined by _; an empty variable counts as absent. The
-// comments below are those of gatehouse.example.yaml; a test compares them.
+// key in upper case, joined by _; an empty variable counts as absent. Lists are
+// in the file alone. The comments below are those of gatehouse.example.yaml; a
+// test compares them.
 type config struct {
 	// The public origin, as TPPs and browsers see it; every issuer and
 	// endpoint begins with it. Required. https, unless the host is a loopback
@@ -54,13 +56,23 @@ type config struct {
 	// "openssl rand -base64 32" makes them. It seals signing keys and keys
 	// the hashes of secrets, so it must not be lost and must not lie in the
 	// database. The key itself may come as GATEHOUSE_KEY_ENCRYPTION_KEY.
-	KeyEncryptionKeyFile string         `yaml:"key_encryption_key_file"`
-	Log                  logConfig      `yaml:"log"`
-	Timeouts             timeoutsConfig `yaml:"timeouts"`
-	Limits               limitsConfig   `yaml:"limits"`
+	KeyEncryptionKeyFile string `yaml:"key_encryption_key_file"`
+	// Directories whose software statements are trusted: with one, TPPs
+	// register themselves. A list; it cannot come from the environment.
+	Directories []directoryConfig `yaml:"directories"`
+	// Anchors of the PSD2 certificates that TPPs may add to their clients. A
+	// list; it cannot come from the environment.
+	CertificateTrust []trustConfig  `yaml:"certificate_trust"`
+	Log              logConfig      `yaml:"log"`
+	Timeouts         timeoutsConfig `yaml:"timeouts"`
+	Limits           limitsConfig   `yaml:"limits"`
 	// Unsafe, for development alone: plain http beyond loopback addresses,
 	// in base_url and listen.
 	AllowPlainHTTP bool `yaml:"allow_plain_http"`
+	// Unsafe, for development alone: addresses such as 127.0.0.1:9000 that
+	// keys are read from by URL although they are not public. A list; it
+	// cannot come from the environment.
+	AllowJWKSFetch []string `yaml:"allow_jwks_fetch"`
 }
 
 type tlsConfig struct {
@@ -68,6 +80,40 @@ type tlsConfig struct {
 	CertFile string `yaml:"cert_file"`
 	// Its private key, PEM.
 	KeyFile string `yaml:"key_file"`
+}
+
+type directoryConfig struct {
+	// The iss of its statements. Required.
+	Issuer string `yaml:"issuer"`
+	// A file with its keys: a JWK Set, or one key in PEM.
+	JWKSFile string `yaml:"jwks_file"`
+	// The https URL of its keys, a JWK Set, in place of a file.
+	JWKSURI string `yaml:"jwks_uri"`
+	// production or sandbox; clients of a sandbox directory may use sandbox
+	// providers only. Required.
+	Environment gatehouse.Environment `yaml:"environment"`
+	// The provider_codes its clients may use; empty means all.
+	Providers []string `yaml:"providers"`
+	// The claim that lists the roles; empty means software_roles.
+	RolesClaim string `yaml:"roles_claim"`
+	// The hosts that may publish keys of its software; empty means any.
+	JWKSHosts []string `yaml:"jwks_hosts"`
+	// How old a statement may be when it is used; 0s means 24h.
+	StatementMaxAge gatehouse.Duration `yaml:"statement_max_age"`
+}
+
+type trustConfig struct {
+	// production or sandbox; a certificate of a sandbox anchor opens sandbox
+	// providers only. Required, and each at most once.
+	Environment gatehouse.Environment `yaml:"environment"`
+	// The anchors, PEM. Required.
+	RootsFile string `yaml:"roots_file"`
+	// Certificates of further issuers, PEM, not trusted by themselves.
+	IntermediatesFile string `yaml:"intermediates_file"`
+	// Some of qwac, qseal, obwac, obseal; empty means all.
+	Kinds []eidas.Kind `yaml:"kinds"`
+	// Do not ask whether a certificate is revoked. For sandbox only.
+	SkipRevocation bool `yaml:"skip_revocation"`
 }
 
 type logConfig struct {
@@ -174,11 +220,32 @@ func setKeys(v reflect.Value, mapping *yaml.Node, prefix string) error {
 			if err := setKeys(value, node, name+"."); err != nil {
 				return err
 			}
+		case isList(value) && node.Kind == yaml.SequenceNode:
+			if err := setList(value, node, name); err != nil {
+				return err
+			}
 		case node.Decode(value.Addr().Interface()) != nil:
 			return fmt.Errorf("line %d: %s is not of type %s", key.Line, name, typeName(value))
 		}
 		seen[name] = true
 	}
+	return nil
+}
+
+// isList reports whether v is a list of keys and values.
+func isList(v reflect.Value) bool {
+	return v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct
+}
+
+// setList sets a list of structs, as setKeys does each.
+func setList(v reflect.Value, sequence *yaml.Node, name string) error {
+	list := reflect.MakeSlice(v.Type(), len(sequence.Content), len(sequence.Content))
+	for i, member := range sequence.Content {
+		if err := setKeys(list.Index(i), member, fmt.Sprintf("%s[%d].", name, i)); err != nil {
+			return err
+		}
+	}
+	v.Set(list)
 	return nil
 }
 
@@ -191,11 +258,19 @@ func fieldOf(v reflect.Value, key string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
-func typeName(v reflect.Value) string { return strings.ToLower(v.Type().Name()) }
+func typeName(v reflect.Value) string {
+	if v.Kind() == reflect.Slice {
+		return "list"
+	}
+	return strings.ToLower(v.Type().Name())
+}
 
-// overlay sets every field of v from its environment variable.
+// overlay sets every field of v from its environment variable, but for lists.
 func overlay(v reflect.Value, prefix string) error {
 	for field, value := range v.Fields() {
+		if value.Kind() == reflect.Slice {
+			continue
+		}
 		name := prefix + strings.ToUpper(field.Tag.Get("yaml"))
 		if value.Kind() == reflect.Struct {
 			if err := overlay(value, name+"_"); err != nil {
@@ -222,6 +297,8 @@ func (c *config) validate() error {
 		return errors.New("mode must be production or development")
 	case c.Mode == production && c.AllowPlainHTTP:
 		return errors.New("allow_plain_http is unsafe and refused in mode production")
+	case c.Mode == production && len(c.AllowJWKSFetch) > 0:
+		return errors.New("allow_jwks_fetch is unsafe and refused in mode production")
 	}
 	if err := c.validateListeners(); err != nil {
 		return err
@@ -235,6 +312,9 @@ func (c *config) validate() error {
 		return fmt.Errorf("limits.header_bytes must be %d to %d", minHeaderBytes, maxHeaderBytes)
 	}
 	if _, err := c.logLevel(); err != nil {
+		return err
+	}
+	if err := c.validateRegistration(); err != nil {
 		return err
 	}
 	timeouts := reflect.ValueOf(c.Timeouts)

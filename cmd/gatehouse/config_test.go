@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -40,12 +41,13 @@ func TestExampleConfig(t *testing.T) {
 	if err := got.parse([]byte(exampleConfig)); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(defaultConfig(), got); diff != "" {
+	if diff := cmp.Diff(defaultConfig(), got, cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("the example is not the default (-default +example):\n%s", diff)
 	}
 }
 
-// annotate writes the fields of v as YAML below their comments.
+// annotate writes the fields of v as YAML below their comments, and below a list
+// what a member has.
 func annotate(t *testing.T, b *strings.Builder, source *ast.File, v reflect.Value, indent string) {
 	declared := source.Scope.Lookup(v.Type().Name()).Decl.(*ast.TypeSpec).Type.(*ast.StructType)
 	for i, field := range declared.Fields.List {
@@ -70,6 +72,20 @@ func annotate(t *testing.T, b *strings.Builder, source *ast.File, v reflect.Valu
 			t.Fatal(err)
 		}
 		b.WriteString(" " + string(text))
+		if isList(value) {
+			annotateMember(t, b, source, value)
+		}
+	}
+}
+
+// annotateMember writes an empty member of a list, commented out.
+func annotateMember(t *testing.T, b *strings.Builder, source *ast.File, list reflect.Value) {
+	var member strings.Builder
+	annotate(t, &member, source, reflect.New(list.Type().Elem()).Elem(), "    ")
+	bullet := "  - "
+	for line := range strings.Lines(member.String()) {
+		b.WriteString("#" + bullet + line[len(bullet):])
+		bullet = "    "
 	}
 }
 

@@ -34,6 +34,12 @@ func (c *cli) configValidate() *cobra.Command {
 			if _, err := config.certificate(); err != nil {
 				return err
 			}
+			if _, err := config.directories(); err != nil {
+				return err
+			}
+			if _, err := config.trust(); err != nil {
+				return err
+			}
 			return c.print(map[string]string{"status": "valid"}, func(w io.Writer) { row(w, "the configuration is valid") })
 		}),
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -104,15 +103,22 @@ func (c *cli) demo(ctx context.Context, d demo) error {
 	if err := db.Migrate(ctx); err != nil {
 		return err
 	}
-	if err := register(ctx, &admin.Admin{Store: db, KEK: kek, Now: time.Now}, world); err != nil {
+	if err := registerProviders(ctx, &admin.Admin{Store: db, KEK: kek, Now: time.Now}, world); err != nil {
 		return err
 	}
-	side, stopSide, err := sideHandler(world, log)
+	directory, err := loadDirectory(dir, world.DirectoryURL, log)
+	if err != nil {
+		return err
+	}
+	server := &oidc.Server{Store: db, KEK: kek, BaseURL: world.BaseURL, Now: time.Now, Log: log}
+	if err := trustDirectory(server, directory); err != nil {
+		return err
+	}
+	side, stopSide, err := sideHandler(world, directory, log)
 	if err != nil {
 		return err
 	}
 	defer stopSide()
-	server := &oidc.Server{Store: db, KEK: kek, BaseURL: world.BaseURL, Now: time.Now, Log: log}
 
 	serving, stop := context.WithCancel(ctx)
 	config := defaultConfig()
@@ -122,19 +128,35 @@ func (c *cli) demo(ctx context.Context, d demo) error {
 			newSite(sideListener, side, config, log, certificate),
 			newSite(listener, server.Handler(), config, log, certificate))
 	}()
-	fmt.Fprintln(c.stdout, "ready", world.BaseURL)
-	err = c.walk(ctx, world, dir, d.once)
+	err = c.openDemo(ctx, world, dir, side, log)
+	if err == nil {
+		err = c.walk(ctx, world, dir, d.once)
+	}
+	if ctx.Err() != nil { // a signal, not a fault
+		err = nil
+	}
 	stop()
 	return errors.Join(err, <-served)
 }
 
+// openDemo registers the TPP's clients, which needs server and directory, and
+// opens the TPP's pages with them.
+func (c *cli) openDemo(ctx context.Context, world *demobank.World, dir string, side *http.ServeMux, log *slog.Logger) error {
+	if err := registerClients(ctx, world); err != nil {
+		return err
+	}
+	if err := saveWorld(dir, world); err != nil {
+		return err
+	}
+	tpp := &demobank.TPP{World: world, Name: "Demo TPP", URL: world.SideURL + "/tpp", Log: log}
+	side.Handle("/tpp/", tpp.Handler())
+	fmt.Fprintln(c.stdout, "ready", world.BaseURL)
+	return nil
+}
+
 // walk shows the flow, and unless once is set waits for ctx to end.
 func (c *cli) walk(ctx context.Context, world *demobank.World, dir string, once bool) error {
-	err := demobank.Walk(ctx, c.stdout, *world)
-	if ctx.Err() != nil {
-		return nil // a signal, not a fault
-	}
-	if err != nil || once {
+	if err := demobank.Walk(ctx, c.stdout, *world); err != nil || once {
 		return err
 	}
 	fmt.Fprintf(c.stdout, `
@@ -193,13 +215,11 @@ func (d demo) transport(dir string) (*tls.Certificate, *http.Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	ca, err := os.ReadFile(filepath.Join(dir, caFile))
+	roots, err := readCertificates(filepath.Join(dir, caFile))
 	if err != nil {
 		return nil, nil, err
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
-	client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
+	client.Transport = trusting(roots)
 	return certificate, client, nil
 }
 
@@ -218,10 +238,10 @@ func loadKEK(path string) (*jose.KEK, error) {
 	return jose.ParseKEK(string(data))
 }
 
-// sideHandler serves the world outside: the banks' pages and the TPP. Call
-// stop when nobody calls the handler any more.
-func sideHandler(world *demobank.World, log *slog.Logger) (handler http.Handler, stop func(), err error) {
-	mux := http.NewServeMux()
+// sideHandler serves the world outside: the banks' pages and the directory.
+// Call stop when nobody calls the handler any more.
+func sideHandler(world *demobank.World, directory *demobank.Directory, log *slog.Logger) (mux *http.ServeMux, stop func(), err error) {
+	mux = http.NewServeMux()
 	var open []*demobank.Bank
 	for i, p := range world.Providers {
 		key, err := readKey(p.Connector.KeyFile, jose.RS256, "")
@@ -244,8 +264,7 @@ func sideHandler(world *demobank.World, log *slog.Logger) (handler http.Handler,
 		mux.Handle("/"+p.Code+"/", bank.Handler())
 		open = append(open, bank)
 	}
-	tpp := &demobank.TPP{World: world, Name: "Demo TPP", URL: world.SideURL + "/tpp", Log: log}
-	mux.Handle("/tpp/", tpp.Handler())
+	mux.Handle("/directory/", directory.Handler())
 	mux.Handle("GET /{$}", http.RedirectHandler("/tpp/", http.StatusSeeOther))
 	return mux, func() {
 		for _, bank := range open {

@@ -76,6 +76,10 @@ func checkWorld(t *testing.T, dir string, world, first demobank.World) {
 		methods := map[string]int{}
 		for j, c := range p.Clients {
 			methods[c.AuthMethod]++
+			if known := first.Providers[i].Clients[j]; c.ID == "" || c.ID != known.ID || c.SoftwareID != known.SoftwareID {
+				t.Errorf("%s: client %s of software %s was %s of %s", p.Code, c.ID, c.SoftwareID, known.ID, known.SoftwareID)
+			}
+			checkKeyFile(t, c.SoftwareKeyFile, jose.PS256, "")
 			if c.AuthMethod == "private_key_jwt" {
 				checkKeyFile(t, c.KeyFile, c.Alg, c.KID)
 			} else if c.Secret == "" || c.Secret != first.Providers[i].Clients[j].Secret {
@@ -86,7 +90,7 @@ func checkWorld(t *testing.T, dir string, world, first demobank.World) {
 			t.Errorf("%s: clients %v", p.Code, methods)
 		}
 	}
-	for _, name := range []string{worldFile, kekFile, databaseFile, logFile} {
+	for _, name := range []string{worldFile, kekFile, databaseFile, logFile, directoryKeyFile, directoryCAKeyFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

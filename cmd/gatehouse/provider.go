@@ -65,6 +65,7 @@ func (c *cli) providerAdd() *cobra.Command {
 	f.StringVar(&secretFile, "app-secret-file", "", "file with the app_secret the connector already uses (default a new one)")
 	f.BoolVar(&n.Rules.RequireSignedRequest, "require-signed-request-object", false, "refuse authorization requests that are not signed")
 	f.BoolVar(&n.Rules.RequirePKCE, "require-pkce", false, "refuse authorization requests without code_challenge")
+	f.BoolVar(&n.Rules.OpenRegistration, "open-registration", false, "let anybody register without a software statement, at a sandbox provider")
 	f.BoolVar(&n.Rules.LegacyRequestObjects, "legacy-request-objects", false, "take request objects of first-generation TPP software")
 	defaults := gatehouse.Rules{}.WithDefaults()
 	for name, rule := range map[string]struct {

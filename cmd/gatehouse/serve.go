@@ -37,13 +37,21 @@ func (c *cli) serveCommand() *cobra.Command {
 func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) error {
 	log := newLog(c.stderr, config)
 	if config.Mode == development {
-		log.Warn("MODE IS DEVELOPMENT: do not put real customers behind this server", "allow_plain_http", config.AllowPlainHTTP)
+		log.Warn("MODE IS DEVELOPMENT: do not put real customers behind this server", "allow_plain_http", config.AllowPlainHTTP, "allow_jwks_fetch", config.AllowJWKSFetch)
 	}
 	kek, err := config.kek()
 	if err != nil {
 		return err
 	}
 	certificate, err := config.certificate()
+	if err != nil {
+		return err
+	}
+	directories, err := config.directories()
+	if err != nil {
+		return err
+	}
+	trust, err := config.trust()
 	if err != nil {
 		return err
 	}
@@ -72,7 +80,12 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	}
 	defer adminListener.Close()
 
-	server := &oidc.Server{Store: db, KEK: kek, BaseURL: config.BaseURL, Now: time.Now, Log: log}
+	fetcher := config.fetcher(log)
+	defer fetcher.Close()
+	server := &oidc.Server{
+		Store: db, KEK: kek, BaseURL: config.BaseURL, Now: time.Now, Log: log,
+		Directories: directories, Trust: trust, Fetcher: fetcher,
+	}
 	probes := &probes{ready: server.Ready, log: log}
 	public := newSite(publicListener, server.Handler(), config, log, certificate)
 	admin := newSite(adminListener, probes.handler(), config, log, nil)

@@ -40,7 +40,7 @@ var clientsOfBank = []struct{ suffix, method, alg string }{
 }
 
 // loadWorld reads the world of a directory, or makes one, and places it at the
-// addresses of this start.
+// addresses of this start. Its clients are not registered yet.
 func loadWorld(dir, baseURL, sideURL string) (*demobank.World, error) {
 	world := new(demobank.World)
 	data, err := os.ReadFile(filepath.Join(dir, worldFile))
@@ -54,11 +54,16 @@ func loadWorld(dir, baseURL, sideURL string) (*demobank.World, error) {
 		return nil, err
 	}
 	place(world, dir, baseURL, sideURL)
-	data, err = json.MarshalIndent(world, "", "  ")
+	return world, nil
+}
+
+// saveWorld writes demo.json.
+func saveWorld(dir string, world *demobank.World) error {
+	data, err := json.MarshalIndent(world, "", "  ")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return world, writeFile(filepath.Join(dir, worldFile), append(data, '\n'), 0o600)
+	return writeFile(filepath.Join(dir, worldFile), append(data, '\n'), 0o600)
 }
 
 // newWorld makes every key and secret of a demo.
@@ -81,17 +86,14 @@ func newWorld(dir string) (*demobank.World, error) {
 			PSUs: demobank.PSUs(),
 		}
 		for _, kind := range clientsOfBank {
-			client := demobank.Client{ID: bank.code + "-" + kind.suffix, AuthMethod: kind.method, Alg: kind.alg}
-			if kind.method == gatehouse.AuthClientSecretBasic {
-				client.Secret = gatehouse.NewSecret()
-				p.Clients = append(p.Clients, client)
-				continue
-			}
-			key, err := newKeyFile(dir, client.ID, kind.alg)
+			key, err := newKeyFile(dir, bank.code+"-"+kind.suffix, jose.PS256)
 			if err != nil {
 				return nil, err
 			}
-			client.KeyFile, client.KID = key.file, key.kid
+			client := demobank.Client{AuthMethod: kind.method, SoftwareKeyFile: key.file}
+			if kind.method == gatehouse.AuthPrivateKeyJWT {
+				client.Alg, client.KeyFile, client.KID = kind.alg, key.file, key.kid
+			}
 			p.Clients = append(p.Clients, client)
 		}
 		world.Providers = append(world.Providers, p)
@@ -112,7 +114,7 @@ func newKeyFile(dir, name, alg string) (keyFile, error) {
 
 // place sets what depends on the directory and on the addresses of a start.
 func place(world *demobank.World, dir, baseURL, sideURL string) {
-	world.BaseURL, world.SideURL = baseURL, sideURL
+	world.BaseURL, world.SideURL, world.DirectoryURL = baseURL, sideURL, sideURL+"/directory"
 	for i := range world.Providers {
 		p := &world.Providers[i]
 		p.Issuer = baseURL + "/" + p.Code
@@ -121,24 +123,19 @@ func place(world *demobank.World, dir, baseURL, sideURL string) {
 		for j := range p.Clients {
 			c := &p.Clients[j]
 			c.RedirectURIs = []string{sideURL + "/tpp/callback", "https://tpp.example/callback"}
+			c.SoftwareKeyFile = filepath.Join(dir, filepath.Base(c.SoftwareKeyFile))
 			if c.KeyFile != "" {
-				c.KeyFile = filepath.Join(dir, filepath.Base(c.KeyFile))
+				c.KeyFile = c.SoftwareKeyFile
 			}
 		}
 	}
 }
 
-// register makes the server know the world, whatever it knew before.
-func register(ctx context.Context, a *admin.Admin, world *demobank.World) error {
+// registerProviders makes the server know the banks, whatever it knew before.
+func registerProviders(ctx context.Context, a *admin.Admin, world *demobank.World) error {
 	for i, bank := range banks {
-		p := &world.Providers[i]
-		if err := registerProvider(ctx, a, world, p, bank.name); err != nil {
+		if err := registerProvider(ctx, a, world, &world.Providers[i], bank.name); err != nil {
 			return err
-		}
-		for _, c := range p.Clients {
-			if err := registerClient(ctx, a, p.Code, c); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
@@ -177,34 +174,45 @@ func registerProvider(ctx context.Context, a *admin.Admin, world *demobank.World
 	return err
 }
 
-func registerClient(ctx context.Context, a *admin.Admin, code string, c demobank.Client) error {
-	n := admin.NewClient{
-		Name:                    "Demo TPP",
-		Providers:               []string{code},
-		RedirectURIs:            c.RedirectURIs,
-		GrantTypes:              gatehouse.GrantTypes(),
-		TokenEndpointAuthMethod: c.AuthMethod,
-		ID:                      c.ID,
-		Secret:                  c.Secret,
-	}
-	if c.KeyFile != "" {
-		var err error
-		if n.JWKS, err = readPublicJWKS(c.KeyFile, c.Alg, c.KID); err != nil {
-			return err
+// registerClients registers the clients through the door that every TPP comes
+// to, each as software of its own; those of an earlier start are updated.
+func registerClients(ctx context.Context, world *demobank.World) error {
+	for i := range world.Providers {
+		for j := range world.Providers[i].Clients {
+			if err := registerClient(ctx, world, &world.Providers[i].Clients[j]); err != nil {
+				return prefixed("registering a client of "+world.Providers[i].Code, err)
+			}
 		}
 	}
-	_, _, err := a.AddClient(ctx, n)
-	if !errors.Is(err, gatehouse.ErrExists) {
+	return nil
+}
+
+func registerClient(ctx context.Context, world *demobank.World, c *demobank.Client) error {
+	key, err := readKey(c.SoftwareKeyFile, jose.PS256, "")
+	if err != nil {
 		return err
 	}
-	_, err = a.UpdateClient(ctx, c.ID, func(known *gatehouse.Client) {
-		known.RedirectURIs = n.RedirectURIs
-		known.JWKS = n.JWKS
-		if c.Secret != "" {
-			known.SecretHash = gatehouse.ClientSecretHash(a.KEK, c.ID, c.Secret)
-		}
-	})
-	return err
+	g := demobank.Registrant{
+		Name:         "Demo TPP",
+		RedirectURIs: c.RedirectURIs,
+		Roles:        []string{"AISP", "PISP", "CBPII"},
+		Directory:    world.DirectoryURL,
+		SoftwareID:   c.SoftwareID,
+		Server:       world.BaseURL,
+		AuthMethod:   c.AuthMethod,
+		Alg:          c.Alg,
+		ClientID:     c.ID,
+		Secret:       c.Secret,
+		AccessToken:  c.RegistrationAccessToken,
+		Key:          key,
+		HTTP:         world.HTTP,
+		Now:          world.Now,
+	}
+	if err := g.Renew(ctx); err != nil {
+		return err
+	}
+	c.ID, c.Secret, c.SoftwareID, c.RegistrationAccessToken = g.ClientID, g.Secret, g.SoftwareID, g.AccessToken
+	return nil
 }
 
 func readKey(file, alg, kid string) (*jose.PrivateKey, error) {

@@ -14,7 +14,7 @@ const algorithms = { RS256: 'RSASSA-PKCS1-v1_5', PS256: 'RSA-PSS' };
 
 for (const bank of demo.providers) {
   for (const client of bank.clients) {
-    test(client.client_id, limit, async (t) => {
+    test([bank.provider_code, client.token_endpoint_auth_method, client.alg].join(' '), limit, async (t) => {
       const key = client.key_file && (await readKey(client));
       const config = await discover(bank, client, key, 'oidc');
 
