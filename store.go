@@ -58,11 +58,11 @@ type Store interface {
 	// provider, in one step: nil, or ErrNotFound.
 	DeleteClient(ctx context.Context, id string, now time.Time) error
 	// ClientsOfSoftware lists the clients that were registered for a
-	// software_id of a TPP and are not deleted, oldest first.
-	ClientsOfSoftware(ctx context.Context, tpp, softwareID string) ([]*Client, error)
-	// CountRegistrations counts the clients that were registered for a TPP at
-	// or after since, deleted ones too.
-	CountRegistrations(ctx context.Context, tpp string, since time.Time) (int, error)
+	// software_id of a directory's TPP and are not deleted, oldest first.
+	ClientsOfSoftware(ctx context.Context, directory, tpp, softwareID string) ([]*Client, error)
+	// CountRegistrations counts the clients that were registered for a
+	// directory's TPP at or after since, deleted ones too.
+	CountRegistrations(ctx context.Context, directory, tpp string, since time.Time) (int, error)
 
 	// Consume marks key as used, until expires and at least a day longer. Of
 	// any number of concurrent calls with one (provider, kind, key) exactly

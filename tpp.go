@@ -13,6 +13,9 @@ import (
 // A TPP is a regulated third party: who it is, and what its competent
 // authority lets it do, as a software statement or a certificate says.
 type TPP struct {
+	// Directory is the issuer of the statement that vouches for the TPP: what
+	// another directory calls by the same URN may be anybody.
+	Directory string `json:"directory"`
 	// URN is its organisation identifier, such as PSDNL-DNB-034681 or the
 	// org_id of a directory.
 	URN  string `json:"tpp_global_urn"`

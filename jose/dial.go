@@ -81,9 +81,9 @@ func checkAddress(address netip.AddrPort, allow func(netip.AddrPort) bool) error
 	return errNotPublic
 }
 
-// public reports whether a is an address anybody on the Internet may have.
+// public reports whether a is an address that anybody on the Internet may have.
 func public(a netip.Addr) bool {
-	if a = a.Unmap(); a.Is6() && !globalUnicast.Contains(a) {
+	if a.Is6() && !globalUnicast.Contains(a) {
 		return false
 	}
 	return !slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(a) })
@@ -122,12 +122,21 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("3fff::/20"),         // documentation
 }
 
+// PublicOnly is a net.Dialer.Control that connects to public addresses alone, for other fetches than those of keys.
+func PublicOnly(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	return checkAddress(to, nil)
+}
+
 // transport makes one connection. It checks the address when the socket is about to be connected, after the name was
 // looked up for the last time, so that no answer of a name server gets past it.
 func (f *Fetcher) transport(ctx context.Context) *http.Transport {
 	dialer := tls.Dialer{
 		NetDialer: &net.Dialer{
-			Resolver: f.resolver,
+			Resolver: f.Resolver,
 			Control: func(_, address string, _ syscall.RawConn) error {
 				to, err := netip.ParseAddrPort(address)
 				if err != nil {

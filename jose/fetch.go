@@ -33,7 +33,8 @@ type Fetcher struct {
 	Timeout time.Duration             // of one fetch from looking up the name to the last byte; 0: 5 s
 	Log     *slog.Logger              // every fetch that failed; nil: none
 
-	resolver *net.Resolver // nil but in tests
+	// Resolver looks up the names; nil: the system's. Whatever it says, an address must be public or allowed.
+	Resolver *net.Resolver
 
 	mu      sync.Mutex // never held during a fetch
 	sources map[string]*source

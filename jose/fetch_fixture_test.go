@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +31,13 @@ import (
 
 // keysHost is the name of the TPP's server in these tests.
 const keysHost = "keys.tpp.example"
+
+// TestMain makes whatever heeds the proxy of the environment fail. It is set before the first request because net/http
+// reads it once.
+func TestMain(m *testing.M) {
+	os.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	os.Exit(m.Run())
+}
 
 // A clock stands until it is moved.
 type clock struct{ seconds atomic.Int64 }
@@ -121,7 +129,7 @@ func newFetchWorld(t *testing.T) *fetchWorld {
 		_, open := w.opens.Load(a)
 		return open
 	}}
-	w.SetResolver(w.names.resolver())
+	w.Resolver = w.names.resolver()
 	t.Cleanup(w.Close)
 	return w
 }

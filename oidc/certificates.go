@@ -21,11 +21,14 @@ const (
 )
 
 // addCertificate serves POST
-// /api/{provider_code}/open-banking/v3.1/tpp/certificates.
+// /api/{provider_code}/open-banking/v3.1/tpp/certificates, and v3.1.11.
 func (s *Server) addCertificate(w http.ResponseWriter, r *http.Request, p *provider) error {
 	c, err := s.bearerClient(r, p)
 	if err != nil {
 		return err
+	}
+	if !c.MayUse(p.Provider) {
+		return gatehouse.NewError(gatehouse.UnauthorizedClient, "the client may not use this provider")
 	}
 	wanted, err := readCertificate(r)
 	if err != nil {
@@ -35,7 +38,7 @@ func (s *Server) addCertificate(w http.ResponseWriter, r *http.Request, p *provi
 	if err != nil {
 		return badMetadata("data.certificate.pem: " + err.Error())
 	}
-	if string(parsed.Kind) != wanted.Type {
+	if parsed.As(eidas.Kind(wanted.Type)) != nil {
 		return badMetadata("data.certificate.type is not that of the certificate")
 	}
 	if _, err := certificateKeyOf(parsed); err != nil {
@@ -55,12 +58,15 @@ func (s *Server) addCertificate(w http.ResponseWriter, r *http.Request, p *provi
 		Name: wanted.Name, Type: wanted.Type, PEM: wanted.PEM, Thumbprint: parsed.Thumbprint, Roles: parsed.Roles,
 		ExpiresAt: parsed.X509.NotAfter, Environment: environment,
 	}
-	c.Certificates = slices.DeleteFunc(c.Certificates, func(old gatehouse.Certificate) bool { return old.Thumbprint == added.Thumbprint })
+	now := s.Now()
+	c.Certificates = slices.DeleteFunc(c.Certificates, func(old gatehouse.Certificate) bool {
+		return old.Thumbprint == added.Thumbprint || !now.Before(old.ExpiresAt)
+	})
 	if len(c.Certificates) == maxCertificates {
 		return badMetadata("the client has 10 certificates already")
 	}
 	c.Certificates = append(c.Certificates, added)
-	c.UpdatedAt = s.Now()
+	c.UpdatedAt = now
 	if err := s.Store.UpdateClient(r.Context(), c); err != nil {
 		return unavailable(err)
 	}
@@ -68,6 +74,29 @@ func (s *Server) addCertificate(w http.ResponseWriter, r *http.Request, p *provi
 	writeJSON(w, http.StatusCreated, map[string]any{"data": map[string]any{"certificate": map[string]any{
 		"name": added.Name, "type": added.Type, "thumbprint": added.Thumbprint, "roles": added.Roles, "expires_at": added.ExpiresAt,
 	}}})
+	return nil
+}
+
+// removeCertificate serves DELETE
+// /api/{provider_code}/open-banking/v3.1/tpp/certificates/{thumbprint}: a key
+// that may have leaked must not sign until its certificate ends.
+func (s *Server) removeCertificate(w http.ResponseWriter, r *http.Request, p *provider) error {
+	c, err := s.bearerClient(r, p)
+	if err != nil {
+		return err
+	}
+	kept := slices.DeleteFunc(slices.Clone(c.Certificates), func(held gatehouse.Certificate) bool {
+		return held.Thumbprint == r.PathValue("thumbprint")
+	})
+	if len(kept) == len(c.Certificates) {
+		return gatehouse.NewError(gatehouse.NotFound, "the client has no certificate with this thumbprint")
+	}
+	c.Certificates, c.UpdatedAt = kept, s.Now()
+	if err := s.Store.UpdateClient(r.Context(), c); err != nil {
+		return unavailable(err)
+	}
+	s.clients.forget(c.ID)
+	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
@@ -109,8 +138,11 @@ func readCertificate(r *http.Request) (c wantedCertificate, err error) {
 	if object.Decode("data", &data) != nil || data.Decode("certificate", &certificate) != nil {
 		return c, invalid("data.certificate is missing or no object")
 	}
-	for name, field := range map[string]*string{"pem": &c.PEM, "name": &c.Name, "type": &c.Type} {
-		if *field, err = certificate.String(name); err != nil {
+	for _, member := range []struct {
+		name  string
+		value *string
+	}{{"pem", &c.PEM}, {"name", &c.Name}, {"type", &c.Type}} {
+		if *member.value, err = certificate.String(member.name); err != nil {
 			return c, invalid("data.certificate." + err.Error())
 		}
 	}
@@ -149,7 +181,8 @@ func (s *Server) trustedIn(ctx context.Context, c *eidas.Certificate) (gatehouse
 // directory that knows no authority's number writes its own org_id in its
 // place, with "Unknown" before it.
 func namesOrganisation(c *eidas.Certificate, urn string) bool {
-	return c.OrganizationIdentifier == urn || strings.TrimPrefix(c.AuthorizationNumber, "Unknown") == urn
+	orgID, unknown := strings.CutPrefix(c.AuthorizationNumber, "Unknown")
+	return c.OrganizationIdentifier == urn || unknown && orgID == urn
 }
 
 // certificateKeyOf returns the key of a certificate. It has no kid of its own

@@ -64,18 +64,20 @@ func (s *Server) client(ctx context.Context, id string) (*client, error) {
 // keysOf returns the keys that may sign for a client at a provider: those
 // registered by value or by URL, and those of its certificates.
 func (s *Server) keysOf(ctx context.Context, c *client, p *provider, kid string) ([]*jose.PublicKey, error) {
-	keys := c.keys
+	registered := c.keys
 	var unread error
 	if c.JWKSURI != "" && s.Fetcher != nil {
-		keys, unread = s.Fetcher.KeysFor(ctx, c.JWKSURI, kid)
+		registered, unread = s.Fetcher.KeysFor(ctx, c.JWKSURI, kid)
 	}
-	keys = slices.Clone(keys)
-	for _, k := range c.certificates {
+	// The newest certificate first: a token whose kid is not of a registered
+	// key is tried against a few keys only.
+	var keys []*jose.PublicKey
+	for _, k := range slices.Backward(c.certificates) {
 		if s.Now().Before(k.certificate.ExpiresAt) && k.certificate.Environment.Opens(p.Provider) {
 			keys = append(keys, k.PublicKey)
 		}
 	}
-	if len(keys) == 0 {
+	if keys = append(keys, registered...); len(keys) == 0 {
 		return nil, unread
 	}
 	return keys, nil

@@ -1,8 +1,8 @@
 package oidc
 
 import (
-	"net"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -27,8 +27,14 @@ func (a *addressLimits) allow(address string, now time.Time) bool {
 	defer a.mu.Unlock()
 	limiter := a.limiters[address]
 	if limiter == nil {
-		if a.limiters == nil || len(a.limiters) >= maxAddresses {
+		if a.limiters == nil {
 			a.limiters = map[string]*rate.Limiter{}
+		}
+		if len(a.limiters) >= maxAddresses {
+			for other := range a.limiters { // any will do
+				delete(a.limiters, other)
+				break
+			}
 		}
 		limiter = rate.NewLimiter(rate.Every(addressEvery), addressBurst)
 		a.limiters[address] = limiter
@@ -36,11 +42,17 @@ func (a *addressLimits) allow(address string, now time.Time) bool {
 	return limiter.AllowN(now, 1)
 }
 
-// clientAddress is the peer of the connection; no header is believed.
+// clientAddress is the peer of the connection; no header is believed. Of an
+// IPv6 address it is the first 64 bits: the rest is the peer's own to choose
+// (RFC 4291 §2.5.4).
 func clientAddress(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
-	return host
+	address := peer.Addr().Unmap().WithZone("")
+	if address.Is6() {
+		return netip.PrefixFrom(address, 64).Masked().String()
+	}
+	return address.String()
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"gatehouse"
@@ -74,16 +75,25 @@ func (s *Server) manageRegistration(w http.ResponseWriter, r *http.Request, _ *p
 	if err != nil {
 		return err
 	}
-	switch r.Method {
-	case http.MethodPut:
-		return s.replaceClient(w, r, c, token)
-	case http.MethodDelete:
+	dryRun, err := isDryRun(r)
+	switch {
+	case err != nil:
+		return err
+	case r.Method == http.MethodPut:
+		return s.replaceClient(w, r, c, token, dryRun)
+	case dryRun:
+		return noDryRun()
+	case r.Method == http.MethodDelete:
 		return s.deleteClient(w, r, c)
 	}
 	answer := s.describe(c)
 	answer.RegistrationAccessToken = registrationToken(c, token)
 	writeJSON(w, http.StatusOK, answer)
 	return nil
+}
+
+func noDryRun() error {
+	return invalid("dry_run is for requests to register or replace a client")
 }
 
 // registrationToken is the token the caller showed, if it was the registration
@@ -96,18 +106,14 @@ func registrationToken(c *gatehouse.Client, shown string) string {
 }
 
 // replaceClient replaces all metadata (RFC 7592 §2.2).
-func (s *Server) replaceClient(w http.ResponseWriter, r *http.Request, old *gatehouse.Client, token string) error {
-	dryRun, err := isDryRun(r)
-	if err != nil {
-		return err
-	}
+func (s *Server) replaceClient(w http.ResponseWriter, r *http.Request, old *gatehouse.Client, token string, dryRun bool) error {
 	g, err := s.readRegistration(r, dryRun)
 	if err != nil {
 		return err
 	}
 	g.check(func(g *registration) error { return sameSoftware(g, old) })
 	secret := s.succeed(&g.client, old)
-	g.check((*registration).validate)
+	g.validate()
 	if dryRun {
 		return answerDryRun(w, g)
 	}
@@ -139,8 +145,11 @@ func sameSoftware(g *registration, old *gatehouse.Client) error {
 	if id, present, err := g.claims.OptionalString("client_id"); err != nil || present && id != old.ID {
 		return badMetadata("client_id differs from that of the path")
 	}
-	if g.client.SoftwareID != old.SoftwareID || (g.client.TPP == nil) != (old.TPP == nil) || old.TPP != nil && g.client.TPP.URN != old.TPP.URN {
-		return badStatement("is for another software or organisation than the client")
+	switch {
+	case g.statement != nil && !g.statement.isOf(old):
+		return badStatement("is for another software or organisation than the client, or of another directory")
+	case g.provider != nil && (old.SoftwareStatement != "" || old.Environment != g.client.Environment || !slices.Equal(old.Providers, g.client.Providers)):
+		return badStatement("is missing: the client was not registered without one at this provider")
 	}
 	return nil
 }
@@ -176,6 +185,13 @@ func (s *Server) deleteClient(w http.ResponseWriter, r *http.Request, c *gatehou
 // owner of a software, known by its key, gets new registration access tokens
 // for the clients it has lost.
 func (s *Server) recoverRegistration(w http.ResponseWriter, r *http.Request, _ *provider) error {
+	dryRun, err := isDryRun(r)
+	switch {
+	case err != nil:
+		return err
+	case dryRun:
+		return noDryRun()
+	}
 	g := &registration{}
 	if err := g.readBody(r); err != nil {
 		return err
@@ -189,7 +205,7 @@ func (s *Server) recoverRegistration(w http.ResponseWriter, r *http.Request, _ *
 	if err := s.spendRegistration(r.Context(), g); err != nil {
 		return err
 	}
-	clients, err := s.Store.ClientsOfSoftware(r.Context(), g.statement.tpp.URN, g.statement.softwareID)
+	clients, err := s.Store.ClientsOfSoftware(r.Context(), g.statement.tpp.Directory, g.statement.tpp.URN, g.statement.softwareID)
 	if err != nil {
 		return unavailable(err)
 	}

@@ -15,12 +15,16 @@ import (
 
 const applicationTypeWeb = "web"
 
-// metadataChecks read the metadata, one member each. What a software statement
-// says wins over the body.
-var metadataChecks = []func(*registration) error{
-	takeStatement, takeName, takeRedirectURIs, takeGrantTypes, takeResponseTypes, takeAuthMethod, takeScope, takeKeys, takeAlgs,
-	takeRequireSigned, takeApplicationType,
-}
+// The checks read the metadata, one member each. What a software statement says
+// wins over the body; without one that could be read, statementChecks would
+// only find that everything is missing.
+var (
+	metadataChecks = []func(*registration) error{
+		takeGrantTypes, takeResponseTypes, takeAuthMethod, takeAssertionAlg, takeRequestObjectAlg, takeIDTokenAlg,
+		takeRequireSigned, takeApplicationType,
+	}
+	statementChecks = []func(*registration) error{takeStatement, takeName, takeRedirectURIs, takeScope, takeKeys}
+)
 
 // takeStatement takes what the statement alone decides.
 func takeStatement(g *registration) error {
@@ -94,10 +98,11 @@ func takeGrantTypes(g *registration) error {
 			return badMetadata("grant_types may only have authorization_code, client_credentials and refresh_token")
 		}
 	}
-	slices.Sort(types)
-	if g.client.GrantTypes = slices.Compact(types); len(types) == 0 {
+	if len(types) == 0 {
 		return badMetadata("grant_types is empty")
 	}
+	slices.Sort(types)
+	g.client.GrantTypes = slices.Compact(types)
 	return nil
 }
 
@@ -107,6 +112,9 @@ func takeResponseTypes(g *registration) error {
 	types, err := textList(g.claims, "response_types")
 	if err != nil {
 		return badMetadata(err.Error())
+	}
+	if g.client.GrantTypes == nil {
+		return nil // grant_types is at fault
 	}
 	byCode := slices.Contains(g.client.GrantTypes, gatehouse.GrantAuthorizationCode)
 	if types == nil {
@@ -218,21 +226,27 @@ func sameJSON(a, b []byte) bool {
 	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && bytes.Equal(x.Bytes(), y.Bytes())
 }
 
-func takeAlgs(g *registration) error {
-	for name, field := range map[string]*string{
-		"token_endpoint_auth_signing_alg": &g.client.TokenEndpointAuthSigningAlg,
-		"request_object_signing_alg":      &g.client.RequestObjectSigningAlg,
-		"id_token_signed_response_alg":    &g.client.IDTokenSignedResponseAlg,
-	} {
-		alg, present, err := g.claims.OptionalString(name)
-		if err != nil {
-			return badMetadata(err.Error())
-		}
-		if present && !slices.Contains(gatehouse.Algs(), alg) {
-			return badMetadata(name + " must be RS256 or PS256")
-		}
-		*field = alg
+func takeAssertionAlg(g *registration) error {
+	return takeAlg(g.claims, "token_endpoint_auth_signing_alg", &g.client.TokenEndpointAuthSigningAlg)
+}
+
+func takeRequestObjectAlg(g *registration) error {
+	return takeAlg(g.claims, "request_object_signing_alg", &g.client.RequestObjectSigningAlg)
+}
+
+func takeIDTokenAlg(g *registration) error {
+	return takeAlg(g.claims, "id_token_signed_response_alg", &g.client.IDTokenSignedResponseAlg)
+}
+
+func takeAlg(claims jose.Claims, name string, field *string) error {
+	alg, present, err := claims.OptionalString(name)
+	if err != nil {
+		return badMetadata(err.Error())
 	}
+	if present && !slices.Contains(gatehouse.Algs(), alg) {
+		return badMetadata(name + " must be RS256 or PS256")
+	}
+	*field = alg
 	return nil
 }
 

@@ -59,7 +59,8 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, _ *provider) e
 	now := s.Now()
 	c := &g.client
 	c.ID, c.Status, c.CreatedAt, c.UpdatedAt = newClientID(), gatehouse.ClientActive, now, now
-	g.check((*registration).validate)
+	secret, token := s.newCredentials(c)
+	g.validate()
 	if dryRun {
 		return answerDryRun(w, g)
 	}
@@ -72,7 +73,6 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, _ *provider) e
 	if err := s.spendRegistration(r.Context(), g); err != nil {
 		return err
 	}
-	secret, token := s.newCredentials(c)
 	if err := s.Store.CreateClient(r.Context(), c); err != nil {
 		return unavailable(err)
 	}
@@ -137,7 +137,11 @@ func (s *Server) readRegistration(r *http.Request, all bool) (*registration, err
 		}
 		g.problems = append(g.problems, fault)
 	}
-	for _, check := range metadataChecks {
+	checks := metadataChecks
+	if g.statement != nil || g.provider != nil {
+		checks = slices.Concat(metadataChecks, statementChecks)
+	}
+	for _, check := range checks {
 		g.check(check)
 		if len(g.problems) > 0 && !all {
 			return nil, g.problems[0]
@@ -262,10 +266,15 @@ func (s *Server) checkRequest(ctx context.Context, g *registration) error {
 	case iat.After(now.Add(time.Minute)), iat.Before(now.Add(-registrationMaxAhead)):
 		return badMetadata("the registration request: iat is not now")
 	}
-	if _, err := registrationJTI(g); err != nil {
-		return err
+	nbf, _, err := g.claims.Time("nbf")
+	switch {
+	case err != nil:
+		return badMetadata("the registration request: " + err.Error())
+	case nbf.After(now.Add(time.Minute)):
+		return badMetadata("the registration request: nbf is in the future")
 	}
-	return nil
+	_, err = registrationJTI(g)
+	return err
 }
 
 func registrationJTI(g *registration) (string, error) {
@@ -318,7 +327,7 @@ func (s *Server) spendRegistration(ctx context.Context, g *registration) error {
 	if err != nil {
 		return badMetadata("the registration request: " + err.Error())
 	}
-	key := sha256.Sum256([]byte(g.statement.tpp.URN + "\x00" + g.statement.softwareID + "\x00" + jti))
+	key := sha256.Sum256([]byte(g.statement.tpp.Directory + "\x00" + g.statement.tpp.URN + "\x00" + g.statement.softwareID + "\x00" + jti))
 	err = s.Store.Consume(ctx, "", gatehouse.ConsumeRegistration, base64.RawURLEncoding.EncodeToString(key[:]), exp, s.Now())
 	if errors.Is(err, gatehouse.ErrSpent) {
 		return badMetadata("the registration request: jti was used before")
@@ -340,7 +349,7 @@ func (s *Server) limitRegistrations(r *http.Request, g *registration, now time.T
 	if g.client.TPP == nil {
 		return nil
 	}
-	n, err := s.Store.CountRegistrations(r.Context(), g.client.TPP.URN, now.Add(-24*time.Hour))
+	n, err := s.Store.CountRegistrations(r.Context(), g.client.TPP.Directory, g.client.TPP.URN, now.Add(-24*time.Hour))
 	if err != nil {
 		return unavailable(err)
 	}
@@ -351,12 +360,15 @@ func (s *Server) limitRegistrations(r *http.Request, g *registration, now time.T
 	return nil
 }
 
-// validate is the last check: the client as a whole.
-func (g *registration) validate() error {
-	if err := g.client.Validate(); err != nil {
-		return badMetadata(err.Error())
+// validate is the last check: the client as a whole. After another problem it
+// would only say the same again.
+func (g *registration) validate() {
+	if len(g.problems) > 0 {
+		return
 	}
-	return nil
+	if err := g.client.Validate(); err != nil {
+		g.problems = append(g.problems, asError(badMetadata(err.Error())))
+	}
 }
 
 // answerDryRun tells every problem at once and stores nothing.

@@ -81,6 +81,8 @@ func (s *Server) routes() []route {
 		{registrationPath + "/recover", post, registrationBodyLimit, s.failJSON, s.recoverRegistration, false},
 		{registrationPath + "/{client_id}", "GET, PUT, DELETE", registrationBodyLimit, s.failJSON, s.manageRegistration, false},
 		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates", post, certificateBodyLimit, s.failJSON, s.addCertificate, false},
+		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates/{thumbprint}", "DELETE", 0, s.failJSON, s.removeCertificate, false},
+		{"/api/{provider_code}/open-banking/v3.1.11/tpp/certificates", post, certificateBodyLimit, s.failJSON, s.addCertificate, false},
 
 		{"/api/connectors/ob/v1/authorizations", post, connectorBodyLimit, s.failConnector, s.begin, false},
 		{"/api/connectors/ob/v1/authorizations/{authorization_id}", "GET, PUT", connectorBodyLimit, s.failConnector, s.verdict, false},

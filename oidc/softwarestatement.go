@@ -64,11 +64,17 @@ func (s *Server) openStatement(ctx context.Context, text string) (*softwareState
 	if err := checkStatementTimes(token.Claims, directory, s.Now()); err != nil {
 		return nil, err
 	}
-	statement := &softwareStatement{directory: directory, text: text}
+	statement := &softwareStatement{directory: directory, text: text, tpp: gatehouse.TPP{Directory: directory.Issuer}}
 	if err := statement.read(token.Claims); err != nil {
 		return nil, err
 	}
 	return statement, nil
+}
+
+// isOf reports whether a client was registered for the same software of the
+// same organisation, by the word of the same directory.
+func (s *softwareStatement) isOf(c *gatehouse.Client) bool {
+	return c.TPP != nil && c.TPP.Directory == s.tpp.Directory && c.TPP.URN == s.tpp.URN && c.SoftwareID == s.softwareID
 }
 
 // keysAt returns keys given by value or by URL.
@@ -111,6 +117,13 @@ func checkStatementTimes(claims jose.Claims, directory *gatehouse.Directory, now
 		return badStatement(err.Error())
 	case present && !now.Before(exp):
 		return badStatement("exp is in the past")
+	}
+	nbf, _, err := claims.Time("nbf")
+	switch {
+	case err != nil:
+		return badStatement(err.Error())
+	case nbf.After(now.Add(time.Minute)):
+		return badStatement("nbf is in the future")
 	}
 	return nil
 }

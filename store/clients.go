@@ -21,19 +21,16 @@ func (db *DB) CreateClient(ctx context.Context, c *gatehouse.Client) error {
 	if err != nil {
 		return err
 	}
+	tpp := gatehouse.TPP{}
+	if c.TPP != nil {
+		tpp = *c.TPP
+	}
 	_, err = db.write(ctx, query(`
-		INSERT INTO clients (id, metadata, status, tpp, software_id, secret_hash, registration_token_hash, version, created_at, updated_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		c.ID, string(metadata), string(c.Status), tppURN(c), orNull(c.SoftwareID), base64url(c.SecretHash), base64url(c.RegistrationTokenHash),
+		INSERT INTO clients (id, metadata, status, directory, tpp, software_id, secret_hash, registration_token_hash, version, created_at, updated_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
+		c.ID, string(metadata), string(c.Status), orNull(tpp.Directory), orNull(tpp.URN), orNull(c.SoftwareID), base64url(c.SecretHash), base64url(c.RegistrationTokenHash),
 		c.Version, unixMillis(c.CreatedAt), unixMillis(c.UpdatedAt)))
 	return err
-}
-
-func tppURN(c *gatehouse.Client) any {
-	if c.TPP == nil {
-		return nil
-	}
-	return c.TPP.URN
 }
 
 // Client returns a client by its id.
@@ -57,11 +54,11 @@ func (db *DB) Clients(ctx context.Context, after string, limit int) ([]*gatehous
 }
 
 // ClientsOfSoftware lists the clients of a TPP's software that are not deleted.
-func (db *DB) ClientsOfSoftware(ctx context.Context, tpp, softwareID string) ([]*gatehouse.Client, error) {
+func (db *DB) ClientsOfSoftware(ctx context.Context, directory, tpp, softwareID string) ([]*gatehouse.Client, error) {
 	return db.readClients(ctx, query(`
 		SELECT metadata, id, status, secret_hash, registration_token_hash, version, created_at, updated_at
-		FROM clients WHERE tpp = $1 AND software_id = $2 AND status <> 'deleted' ORDER BY created_at, id`,
-		tpp, softwareID))
+		FROM clients WHERE directory = $1 AND tpp = $2 AND software_id = $3 AND status <> 'deleted' ORDER BY created_at, id`,
+		directory, tpp, softwareID))
 }
 
 func (db *DB) readClients(ctx context.Context, q statement) ([]*gatehouse.Client, error) {
@@ -74,9 +71,10 @@ func (db *DB) readClients(ctx context.Context, q statement) ([]*gatehouse.Client
 }
 
 // CountRegistrations counts the clients that a TPP registered since.
-func (db *DB) CountRegistrations(ctx context.Context, tpp string, since time.Time) (n int, err error) {
+func (db *DB) CountRegistrations(ctx context.Context, directory, tpp string, since time.Time) (n int, err error) {
 	err = db.readRow(ctx, query(`
-		SELECT COUNT(*) FROM clients WHERE tpp = $1 AND software_id IS NOT NULL AND created_at >= $2`, tpp, unixMillis(since)), &n)
+		SELECT COUNT(*) FROM clients WHERE directory = $1 AND tpp = $2 AND software_id IS NOT NULL AND created_at >= $3`,
+		directory, tpp, unixMillis(since)), &n)
 	return n, err
 }
 

@@ -149,20 +149,22 @@ func TestRegisteredClients(t *testing.T) {
 		db, ctx := open(), t.Context()
 		registered := func(id, tpp, software string, at time.Time) *gatehouse.Client {
 			c := aClient(id)
-			c.TPP, c.SoftwareID, c.RegistrationTokenHash = &gatehouse.TPP{URN: tpp, Roles: []eidas.Role{eidas.AccountInformation}}, software, gatehouse.HashSecret(id)
+			directory, tpp, _ := strings.Cut(tpp, "/")
+			c.TPP, c.SoftwareID, c.RegistrationTokenHash = &gatehouse.TPP{Directory: directory, URN: tpp, Roles: []eidas.Role{eidas.AccountInformation}}, software, gatehouse.HashSecret(id)
 			c.CreatedAt = at
 			must(t, db.CreateClient(ctx, c))
 			return c
 		}
-		first, second := registered("b", "org", "app", now), registered("a", "org", "app", now.Add(time.Second))
-		registered("c", "org", "other app", now.Add(time.Second))
-		registered("d", "other org", "app", now)
+		first, second := registered("b", "dir/org", "app", now), registered("a", "dir/org", "app", now.Add(time.Second))
+		registered("c", "dir/org", "other app", now.Add(time.Second))
+		registered("d", "dir/other org", "app", now)
+		registered("e", "other dir/org", "app", now)
 		must(t, db.CreateClient(ctx, aClient("by an operator")))
-		list, err := db.ClientsOfSoftware(ctx, "org", "app")
+		list, err := db.ClientsOfSoftware(ctx, "dir", "org", "app")
 		must(t, err)
 		equal(t, list, []*gatehouse.Client{first, second})
 		for since, want := range map[time.Duration]int{0: 3, time.Second: 2, 2 * time.Second: 0} {
-			n, err := db.CountRegistrations(ctx, "org", now.Add(since))
+			n, err := db.CountRegistrations(ctx, "dir", "org", now.Add(since))
 			must(t, err)
 			equal(t, n, want)
 		}
@@ -200,15 +202,15 @@ func TestRegisteredClients(t *testing.T) {
 				equal(t, grant.RevokedAt, revoked)
 			}
 		}
-		list, err = db.ClientsOfSoftware(ctx, "org", "app")
+		list, err = db.ClientsOfSoftware(ctx, "dir", "org", "app")
 		must(t, err)
 		equal(t, list, []*gatehouse.Client{first})
-		n, err := db.CountRegistrations(ctx, "org", now)
+		n, err := db.CountRegistrations(ctx, "dir", "org", now)
 		must(t, err)
 		equal(t, n, 3)
 		all, err := db.Clients(ctx, "", 10)
 		must(t, err)
-		equal(t, len(all), 4)
+		equal(t, len(all), 5)
 	})
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"syscall"
 	"time"
 
 	"gatehouse"
@@ -146,15 +145,6 @@ func (c *config) fetcher(log *slog.Logger) *jose.Fetcher {
 // revocationClient asks issuers about certificates. It reaches public addresses
 // alone: which to ask stands in the certificates.
 func revocationClient() *http.Client {
-	dialer := &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
-		to, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return err
-		}
-		if a := to.Addr().Unmap(); !a.IsGlobalUnicast() || a.IsPrivate() {
-			return errors.New("not a public address")
-		}
-		return nil
-	}}
+	dialer := &net.Dialer{Control: jose.PublicOnly}
 	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
 }
