@@ -427,7 +427,11 @@ func TestSlowKeySourceDelaysNobodyElse(t *testing.T) {
 	began := time.Now()
 	refused := make(chan *answer)
 	go func() { refused <- w.tokenBy("alpha", "slow", clientKey(t, "slow", jose.PS256)) }()
-	<-arrived
+	select {
+	case <-arrived:
+	case a := <-refused:
+		t.Fatalf("the slow keystore was not asked: %v", a)
+	}
 	for range 5 {
 		expect(t, w.tokenBy("alpha", "quick", clientKey(t, "quick", jose.PS256)), 200, "")
 		expect(t, w.token("alpha", tppA, clientCredentials), 200, "")

@@ -106,7 +106,7 @@ func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time) error 
 	changed, err := db.write(ctx, query(`
 		UPDATE clients SET status = 'deleted', secret_hash = NULL, registration_token_hash = NULL, updated_at = $2, version = version + 1
 		WHERE id = $1 AND status <> 'deleted'`, id, unixMillis(now)), query(`
-		UPDATE grants SET revoked_at = $2 WHERE client_id = $1 AND revoked_at IS NULL`, id, unixMillis(now)))
+		UPDATE grants SET revoked_at = $2 WHERE client_id COLLATE "binary" = $1 AND revoked_at IS NULL`, id, unixMillis(now)))
 	if err != nil {
 		return absent(err)
 	}

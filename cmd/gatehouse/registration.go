@@ -146,5 +146,8 @@ func (c *config) fetcher(log *slog.Logger) *jose.Fetcher {
 // alone: which to ask stands in the certificates.
 func revocationClient() *http.Client {
 	dialer := &net.Dialer{Control: jose.PublicOnly}
-	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
+	return &http.Client{
+		Transport:     &http.Transport{DialContext: dialer.DialContext},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 }

@@ -9,4 +9,4 @@ ALTER TABLE clients ADD COLUMN software_id TEXT COLLATE "binary";
 ALTER TABLE clients ADD COLUMN registration_token_hash TEXT;
 
 CREATE INDEX clients_software ON clients (directory, tpp, software_id, created_at) WHERE software_id IS NOT NULL;
-CREATE INDEX grants_client ON grants (client_id);
+CREATE INDEX grants_client ON grants (client_id COLLATE "binary");
