@@ -128,7 +128,10 @@ func PublicOnly(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
-	return checkAddress(to, nil)
+	if !public(to.Addr().Unmap()) {
+		return errors.New("not a public address")
+	}
+	return nil
 }
 
 // transport makes one connection. It checks the address when the socket is about to be connected, after the name was

@@ -58,18 +58,19 @@ func TestManagementToken(t *testing.T) {
 	forEachWorld(t, func(t *testing.T, w *world) {
 		a, b := w.registrant("a", nil), w.registrant("b", nil)
 		twin := w.registrantOf("a", w.register("a", w.statement(sandboxDirectory, "a", nil), nil)) // of the same software
+		past, expired := a.ask("alpha", clientCredentials).text("access_token"), a.accessToken("beta")
+		w.clock.advance(10*time.Minute - time.Second)
+		expect(t, w.do("GET", a.path(), bearerHeader(past), ""), 200, "")
+		w.clock.advance(time.Second)
 		ofPSU := a.ask("alpha", exchange(w.code("alpha", a.id, nil)))
 		expect(t, ofPSU, 200, "")
 		ofClient := a.ask("alpha", clientCredentials)
 		expect(t, ofClient, 200, "")
-		revoked, expired := a.accessToken("gamma"), ""
+		revoked, fresh := a.accessToken("gamma"), a.accessToken("beta")
 		id, _ := gatehouse.TokenID(revoked)
 		_, grant, err := w.store.AccessToken(t.Context(), "gamma", id)
 		must(t, err)
 		must(t, w.store.RevokeGrant(t.Context(), "gamma", grant.ID, w.clock.Now()))
-		expired = a.accessToken("alpha")
-		w.clock.advance(10 * time.Minute)
-		fresh := a.accessToken("beta")
 		flip := func(token string) string {
 			last := map[bool]string{true: "B", false: "A"}[strings.HasSuffix(token[:len(token)-1], "A")]
 			return token[:len(token)-2] + last + token[len(token)-1:]
@@ -100,7 +101,7 @@ func TestManagementToken(t *testing.T) {
 			"a refresh token":               {"Bearer " + ofClient.text("refresh_token")},
 			"an ID Token":                   {"Bearer " + ofClient.text("id_token")},
 			"an access token that expired":  {"Bearer " + expired},
-			"an access token of the past":   {"Bearer " + ofClient.text("access_token")},
+			"an access token of the past":   {"Bearer " + past},
 			"a revoked access token":        {"Bearer " + revoked},
 			"a hash":                        {"Bearer " + base64.RawURLEncoding.EncodeToString(gatehouse.HashSecret(a.token))},
 			"no ASCII":                      {"Bearer \u00ff\u00fe"},
