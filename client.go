@@ -116,16 +116,24 @@ func (c *Client) MayUse(p *Provider) bool {
 }
 
 // ScopesAt returns all that the client may have at the provider, in the
-// provider's order. Certificates narrow it: a TPP that shows what its authority
-// lets it do gets no more than that.
-func (c *Client) ScopesAt(p *Provider) Scopes {
+// provider's order. Certificates that open the provider narrow it: a TPP that
+// shows what its authority lets it do gets no more than that, and no more of
+// what a certificate gave that has ended.
+func (c *Client) ScopesAt(p *Provider, now time.Time) Scopes {
 	scopes := Scopes(p.Scopes).Intersect(c.Scopes)
-	if len(c.Certificates) == 0 {
-		return scopes
-	}
 	var held []eidas.Role
+	narrowed := false
 	for _, certificate := range c.Certificates {
-		held = append(held, certificate.Roles...)
+		if !certificate.Environment.Opens(p) {
+			continue
+		}
+		narrowed = true
+		if now.Before(certificate.ExpiresAt) {
+			held = append(held, certificate.Roles...)
+		}
+	}
+	if !narrowed {
+		return scopes
 	}
 	return scopes.Intersect(RoleScopes(held))
 }

@@ -80,8 +80,8 @@ type Store interface {
 	AuthorizationByCode(ctx context.Context, provider string, codeHash []byte) (*Authorization, *Grant, error)
 	// ApproveAuthorization moves an authorization from pending to approved and
 	// adds the grant. Of concurrent decisions exactly one returns nil, every
-	// other ErrConflict; so does one at or after ExpiresAt. An unknown id is
-	// ErrNotFound.
+	// other ErrConflict; so does one at or after ExpiresAt, and one for a
+	// client that is deleted. An unknown id is ErrNotFound.
 	ApproveAuthorization(ctx context.Context, provider, id string, g *Grant, now time.Time) error
 	// DenyAuthorization moves an authorization from pending to denied, under
 	// the same rules.
@@ -100,7 +100,7 @@ type Store interface {
 	ExchangeCode(ctx context.Context, provider, id string, access *AccessToken, refresh *RefreshToken, now time.Time) error
 
 	// CreateGrant adds a grant with its tokens, as client_credentials does;
-	// refresh may be nil.
+	// refresh may be nil. For a client that is deleted it is ErrNotFound.
 	CreateGrant(ctx context.Context, g *Grant, access *AccessToken, refresh *RefreshToken) error
 	// Refresh adds an access token on the strength of a refresh token, if that
 	// token and its grant are in force at this moment; else ErrNotFound.

@@ -66,7 +66,14 @@ func TestEnvironmentOpens(t *testing.T) {
 }
 
 func TestScopesAt(t *testing.T) {
-	certificate := func(roles ...eidas.Role) gatehouse.Certificate { return gatehouse.Certificate{Roles: roles} }
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	certificate := func(roles ...eidas.Role) gatehouse.Certificate {
+		return gatehouse.Certificate{Roles: roles, ExpiresAt: now.Add(time.Second), Environment: gatehouse.Production}
+	}
+	test := certificate(eidas.PaymentInitiation)
+	test.Environment = gatehouse.SandboxEnvironment
+	ended := certificate(eidas.PaymentInitiation)
+	ended.ExpiresAt = now
 	for name, row := range map[string]struct {
 		provider, client string
 		certificates     []gatehouse.Certificate
@@ -79,11 +86,15 @@ func TestScopesAt(t *testing.T) {
 		"one without roles":           {"openid accounts", "openid accounts", []gatehouse.Certificate{certificate()}, "openid"},
 		"two":                         {"openid accounts payments", "openid accounts payments", []gatehouse.Certificate{certificate(eidas.AccountInformation), certificate(eidas.PaymentInitiation)}, "openid accounts payments"},
 		"one with more than is asked": {"openid accounts payments", "openid accounts", []gatehouse.Certificate{certificate(eidas.AccountInformation, eidas.PaymentInitiation)}, "openid accounts"},
+		"a test certificate":          {"openid accounts payments", "openid accounts payments", []gatehouse.Certificate{test}, "openid accounts payments"},
+		"a test certificate beside":   {"openid accounts payments", "openid accounts payments", []gatehouse.Certificate{certificate(eidas.AccountInformation), test}, "openid accounts"},
+		"one that has ended":          {"openid accounts payments", "openid accounts payments", []gatehouse.Certificate{ended}, "openid"},
+		"one that has ended beside":   {"openid accounts payments", "openid accounts payments", []gatehouse.Certificate{ended, certificate(eidas.AccountInformation)}, "openid accounts"},
 		"one of another role":         {"accounts", "accounts", []gatehouse.Certificate{certificate(eidas.PaymentInitiation)}, ""},
 	} {
-		p := &gatehouse.Provider{Scopes: gatehouse.ParseScopes(row.provider)}
+		p := &gatehouse.Provider{Scopes: gatehouse.ParseScopes(row.provider), Status: gatehouse.Live}
 		c := &gatehouse.Client{Scopes: gatehouse.ParseScopes(row.client), Certificates: row.certificates}
-		if got := c.ScopesAt(p).String(); got != row.want {
+		if got := c.ScopesAt(p, now).String(); got != row.want {
 			t.Errorf("%s: %q, want %q", name, got, row.want)
 		}
 		if c.Scopes.String() != row.client || gatehouse.Scopes(p.Scopes).String() != row.provider {

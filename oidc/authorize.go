@@ -89,7 +89,7 @@ func (s *Server) readRequest(ctx context.Context, p *provider, outer params) (*g
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	q := &question{provider: p, client: c, outer: outer, in: outer}
+	q := &question{provider: p, client: c, outer: outer, in: outer, now: s.Now()}
 	var badObject error
 	if _, q.signed = outer["request"]; q.signed {
 		inner, err := s.openRequestObject(ctx, p, c, outer)

@@ -38,6 +38,7 @@ func (s *Server) addCertificate(w http.ResponseWriter, r *http.Request, p *provi
 	if err != nil {
 		return badMetadata("data.certificate.pem: " + err.Error())
 	}
+	organisations := organisationsOf(parsed)
 	if parsed.As(eidas.Kind(wanted.Type)) != nil {
 		return badMetadata("data.certificate.type is not that of the certificate")
 	}
@@ -51,7 +52,7 @@ func (s *Server) addCertificate(w http.ResponseWriter, r *http.Request, p *provi
 	if !environment.Opens(p.Provider) {
 		return gatehouse.NewError(gatehouse.UnauthorizedClient, "a test certificate opens sandbox providers only")
 	}
-	if c.TPP == nil || !namesOrganisation(parsed, c.TPP.URN) {
+	if c.TPP == nil || !slices.Contains(organisations, c.TPP.URN) {
 		return gatehouse.NewError(gatehouse.UnauthorizedClient, "the certificate is of another organisation than the client")
 	}
 	added := gatehouse.Certificate{
@@ -177,12 +178,20 @@ func (s *Server) trustedIn(ctx context.Context, c *eidas.Certificate) (gatehouse
 	return "", badMetadata("data.certificate.pem: " + fault.Error())
 }
 
-// namesOrganisation reports whether the certificate is of the organisation. A
-// directory that knows no authority's number writes its own org_id in its
-// place, with "Unknown" before it.
-func namesOrganisation(c *eidas.Certificate, urn string) bool {
-	orgID, unknown := strings.CutPrefix(c.AuthorizationNumber, "Unknown")
-	return c.OrganizationIdentifier == urn || unknown && orgID == urn
+// organisationsOf returns what a directory may call the organisation that a
+// certificate names: by its organizationIdentifier; by the directory's own
+// org_id, in the place of an authority's number, with "Unknown" before it; and,
+// when the certificate does not claim to be qualified, as those of UK Open
+// Banking, by its common name.
+func organisationsOf(c *eidas.Certificate) []string {
+	names := []string{c.OrganizationIdentifier}
+	if orgID, unknown := strings.CutPrefix(c.AuthorizationNumber, "Unknown"); unknown {
+		names = append(names, orgID)
+	}
+	if c.Kind == eidas.OBWAC || c.Kind == eidas.OBSeal {
+		names = append(names, c.X509.Subject.CommonName)
+	}
+	return names
 }
 
 // certificateKeyOf returns the key of a certificate. It has no kid of its own
@@ -195,23 +204,45 @@ func certificateKeyOf(c *eidas.Certificate) (*jose.PublicKey, error) {
 	return jose.NewPublicKey(key, "", "")
 }
 
-// certificateKeys are the keys of seal certificates; those for TLS sign
-// nothing.
-func certificateKeys(certificates []gatehouse.Certificate) ([]certificateKey, error) {
+// certificateKeys are the keys of a client's seal certificates; those for TLS
+// sign nothing. Each certificate is checked again, because it may have been
+// revoked, or its anchor removed, since it was added; what eidas remembers of
+// its issuer makes that cheap. One that does not pass is left out.
+func (s *Server) certificateKeys(ctx context.Context, c *gatehouse.Client) []certificateKey {
+	// Whoever waits for a client waits for its certificates' issuers too, once
+	// a minute at most, and only when they have not answered for an hour.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestDeadline/2)
+	defer cancel()
 	var keys []certificateKey
-	for i := range certificates {
-		if eidas.Kind(certificates[i].Type).Web() {
+	for i := range c.Certificates {
+		certificate := &c.Certificates[i]
+		if eidas.Kind(certificate.Type).Web() || !s.Now().Before(certificate.ExpiresAt) {
 			continue
 		}
-		parsed, err := eidas.Parse([]byte(certificates[i].PEM))
+		key, err := s.certificateKey(ctx, certificate)
 		if err != nil {
-			return nil, err
+			s.Log.WarnContext(ctx, "certificate not used", "client_id", c.ID, "thumbprint", certificate.Thumbprint, "error", err.Error())
+			continue
 		}
-		key, err := certificateKeyOf(parsed)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, certificateKey{key, &certificates[i]})
+		keys = append(keys, certificateKey{key, certificate})
 	}
-	return keys, nil
+	return keys
+}
+
+func (s *Server) certificateKey(ctx context.Context, certificate *gatehouse.Certificate) (*jose.PublicKey, error) {
+	parsed, err := eidas.Parse([]byte(certificate.PEM))
+	if err != nil {
+		return nil, err
+	}
+	if err := parsed.As(eidas.Kind(certificate.Type)); err != nil {
+		return nil, err
+	}
+	trust := s.Trust[certificate.Environment]
+	if trust == nil {
+		return nil, eidas.ErrUntrusted
+	}
+	if err := trust.Verify(ctx, parsed, nil, s.Now()); err != nil {
+		return nil, err
+	}
+	return certificateKeyOf(parsed)
 }

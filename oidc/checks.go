@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gatehouse"
 	"gatehouse/jose"
@@ -35,6 +36,7 @@ type question struct {
 	outer    params // those of the query or form
 	in       params // those that count: of the request object, if there is one
 	signed   bool   // there is one
+	now      time.Time
 	gatehouse.AuthorizationRequest
 }
 
@@ -106,7 +108,7 @@ func checkRequestURI(q *question) error {
 }
 
 func checkScope(q *question) (err error) {
-	q.Scope, err = requestedScope(q.in, q.client.ScopesAt(q.provider.Provider))
+	q.Scope, err = requestedScope(q.in, q.client.ScopesAt(q.provider.Provider, q.now))
 	return err
 }
 

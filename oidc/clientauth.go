@@ -56,8 +56,8 @@ func (s *Server) client(ctx context.Context, id string) (*client, error) {
 			}
 			c.keys = set.Keys
 		}
-		c.certificates, err = certificateKeys(stored.Certificates)
-		return c, err
+		c.certificates = s.certificateKeys(ctx, stored)
+		return c, nil
 	})
 }
 

@@ -181,6 +181,8 @@ func TestSecretsAreShownOnce(t *testing.T) {
 }
 
 // A client that is gone is gone everywhere, with all that hung on it.
+//
+// Proves: D9 (consents are not lodged yet)
 func TestDeletedClient(t *testing.T) {
 	forEachWorld(t, func(t *testing.T, w *world) {
 		second, err := store.Open(t.Context(), w.url)
@@ -212,6 +214,8 @@ func TestDeletedClient(t *testing.T) {
 			}
 			// At once, where it was deleted, and for every token that was.
 			expect(t, r.ask("alpha", clientCredentials), 404, "invalid_client")
+			// Elsewhere too, though the other replica still has it in its cache.
+			expect(t, r.askAt(sites[1], "alpha", clientCredentials), 404, "invalid_client")
 			for provider, token := range map[string]string{"alpha": psu.text("access_token"), "beta": own} {
 				if w.active(provider, token) {
 					t.Errorf("a token of %s outlived the client", provider)

@@ -123,9 +123,13 @@ func (s *Server) exchangeCode(ctx context.Context, p *provider, c *client, in pa
 		fault.RetryAfter = time.Second
 		return nil, fault
 	}
+	scope := grant.Scope.Intersect(c.ScopesAt(p.Provider, now))
+	if len(scope) == 0 {
+		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client may no longer have what was granted")
+	}
 	// Sign first, then let one transaction decide: a code spent before a fault
 	// of the signer would be lost.
-	t, err := s.issue(p, c, grant, issueOptions{scope: grant.Scope, nonce: a.Request.Nonce, refresh: true}, now)
+	t, err := s.issue(p, c, grant, issueOptions{scope: scope, nonce: a.Request.Nonce, refresh: true}, now)
 	if err != nil {
 		return nil, err
 	}
@@ -159,11 +163,11 @@ func usedCode() *gatehouse.Error {
 // profile psd2 all five documented members are answered, the refresh token
 // being bound to the client alone; elsewhere RFC 6749 §4.4.3 holds.
 func (s *Server) clientCredentials(ctx context.Context, p *provider, c *client, in params) (*tokenResponse, error) {
-	scope, err := requestedScope(in, c.ScopesAt(p.Provider))
+	now := s.Now()
+	scope, err := requestedScope(in, c.ScopesAt(p.Provider, now))
 	if err != nil {
 		return nil, err
 	}
-	now := s.Now()
 	grant := &gatehouse.Grant{
 		ID: gatehouse.NewID(now), Provider: p.Code, ClientID: c.ID, Subject: c.ID, Scope: scope,
 		CreatedAt: now, ExpiresAt: now.Add(time.Duration(p.rules.GrantLifetime)),
@@ -173,7 +177,11 @@ func (s *Server) clientCredentials(ctx context.Context, p *provider, c *client, 
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Store.CreateGrant(ctx, grant, t.access, t.refresh); err != nil {
+	err = s.Store.CreateGrant(ctx, grant, t.access, t.refresh)
+	if errors.Is(err, gatehouse.ErrNotFound) { // deleted, by another process, a moment ago
+		return nil, gatehouse.NewError(gatehouse.UnknownClient, "the client was deleted")
+	}
+	if err != nil {
 		return nil, unavailable(err)
 	}
 	return t.response, nil
@@ -204,7 +212,8 @@ func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params)
 		!now.Before(record.ExpiresAt) || !grant.ActiveAt(now) {
 		return nil, badRefreshToken()
 	}
-	scope, err := requestedScope(in, grant.Scope)
+	// What the client may have can have become less since.
+	scope, err := requestedScope(in, grant.Scope.Intersect(c.ScopesAt(p.Provider, now)))
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,8 @@ func authorizationFields(a *gatehouse.Authorization) []any {
 func (db *DB) ApproveAuthorization(ctx context.Context, provider, id string, g *gatehouse.Grant, now time.Time) error {
 	changed, err := db.write(ctx, query(`
 		UPDATE authorizations SET status = 'approved', grant_id = $3, decided_at = $4
-		WHERE provider = $1 AND id = $2 AND status = 'pending' AND expires_at > $4`,
+		WHERE provider = $1 AND id = $2 AND status = 'pending' AND expires_at > $4
+		  AND NOT EXISTS (SELECT 1 FROM clients WHERE id = authorizations.client_id AND status = 'deleted')`,
 		provider, id, g.ID, unixMillis(now)), query(`
 		INSERT INTO grants (provider, id, client_id, user_id, subject, scope, intent_id, accounts, debtor_account,
 		       auth_time, acr, created_at, expires_at, revoked_at)

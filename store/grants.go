@@ -13,22 +13,29 @@ func (db *DB) CreateGrant(ctx context.Context, g *gatehouse.Grant, access *gateh
 	statements := []statement{query(`
 		INSERT INTO grants (provider, id, client_id, user_id, subject, scope, intent_id, accounts, debtor_account,
 		       auth_time, acr, created_at, expires_at, revoked_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`,
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
+		WHERE NOT EXISTS (SELECT 1 FROM clients WHERE id = $3 AND status = 'deleted')`,
 		g.Provider, g.ID, g.ClientID, g.UserID, g.Subject, g.Scope.String(), g.IntentID, rawJSON(g.Accounts), rawJSON(g.DebtorAccount),
 		unixMillis(g.AuthTime), g.ACR, unixMillis(g.CreatedAt), unixMillis(g.ExpiresAt), unixMillis(g.RevokedAt)), query(`
 		INSERT INTO access_tokens (provider, id, grant_id, client_id, scope, hash, issued_at, expires_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		SELECT $1, $2, $3, $4, $5, $6, $7, $8 WHERE EXISTS (SELECT 1 FROM grants WHERE provider = $1 AND id = $3)`,
 		g.Provider, access.ID, g.ID, access.ClientID, access.Scope.String(), base64url(access.Hash),
 		unixMillis(access.IssuedAt), unixMillis(access.ExpiresAt))}
 	if refresh != nil {
 		statements = append(statements, query(`
 			INSERT INTO refresh_tokens (provider, id, grant_id, client_id, hash, issued_at, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			SELECT $1, $2, $3, $4, $5, $6, $7 WHERE EXISTS (SELECT 1 FROM grants WHERE provider = $1 AND id = $3)`,
 			g.Provider, refresh.ID, g.ID, refresh.ClientID, base64url(refresh.Hash),
 			unixMillis(refresh.IssuedAt), unixMillis(refresh.ExpiresAt)))
 	}
-	_, err := db.write(ctx, statements...)
-	return err
+	changed, err := db.write(ctx, statements...)
+	if err != nil {
+		return err
+	}
+	if changed[0] == 0 {
+		return gatehouse.ErrNotFound
+	}
+	return nil
 }
 
 // Refresh adds an access token on the strength of a refresh token, if that
