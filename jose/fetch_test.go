@@ -395,7 +395,10 @@ func TestFetchTimeout(t *testing.T) {
 	w := newFetchWorld(t)
 	w.Timeout = 200 * time.Millisecond
 	s := w.serve(t)
-	hangs := func(rw http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	hangs := func(rw http.ResponseWriter, r *http.Request) {
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // no proper end, which the client might still read
+	}
 	drips := func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
 		tick := time.NewTicker(10 * time.Millisecond)
@@ -406,7 +409,7 @@ func TestFetchTimeout(t *testing.T) {
 			select {
 			case <-tick.C:
 			case <-r.Context().Done():
-				panic(http.ErrAbortHandler) // no proper end, which the client might still read
+				panic(http.ErrAbortHandler)
 			}
 		}
 	}
