@@ -718,3 +718,35 @@ func mustJSON(t testing.TB, v any) []byte {
 	must(t, err)
 	return data
 }
+
+// Keys at a URL are read at registration, also when the request itself is not
+// signed by one of them.
+//
+// Proves: D10
+func TestKeysURLIsReadAtRegistration(t *testing.T) {
+	w := sqliteWorld(t)
+	store := w.keystore()
+	w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.OpenRegistration = true })
+	unsigned := func(statement bool, url string) *answer {
+		body := claims{"token_endpoint_auth_method": "private_key_jwt"}
+		if statement {
+			body["software_statement"] = w.statement(sandboxDirectory, "tpp", pointing(url))
+		} else {
+			body = body.with(claims{"provider_code": "alpha", "client_name": "App", "redirect_uris": []string{callback}, "jwks_uri": url})
+		}
+		return w.do("POST", registerPath, http.Header{"Content-Type": {"application/json"}}, string(mustJSON(t, body)))
+	}
+	store.publish("/good", clientKey(t, "tpp", jose.PS256))
+	store.answer("/empty", sending(`{"keys":[]}`))
+	for _, statement := range []bool{true, false} {
+		for path, status := range map[string]int{"/good": 201, "/nothing": 400, "/empty": 400} {
+			a := unsigned(statement, store.url(path))
+			if a.StatusCode != status || status == 400 && a.text("error") != "invalid_client_metadata" {
+				t.Errorf("statement %t, %s: %v", statement, path, a)
+			}
+		}
+	}
+	if store.requests("/good") == 0 || store.requests("/nothing") == 0 {
+		t.Error("the keys were not asked for")
+	}
+}

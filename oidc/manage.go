@@ -113,6 +113,7 @@ func (s *Server) replaceClient(w http.ResponseWriter, r *http.Request, old *gate
 	}
 	g.check(func(g *registration) error { return sameSoftware(g, old) })
 	secret := s.succeed(&g.client, old)
+	s.readKeys(r.Context(), g)
 	g.validate()
 	if dryRun {
 		return answerDryRun(w, g)

@@ -60,6 +60,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, _ *provider) e
 	c := &g.client
 	c.ID, c.Status, c.CreatedAt, c.UpdatedAt = newClientID(), gatehouse.ClientActive, now, now
 	secret, token := s.newCredentials(c)
+	s.readKeys(r.Context(), g)
 	g.validate()
 	if dryRun {
 		return answerDryRun(w, g)
@@ -358,6 +359,25 @@ func (s *Server) limitRegistrations(r *http.Request, g *registration, now time.T
 		return limited
 	}
 	return nil
+}
+
+// readKeys reads keys that are at a URL: what cannot be read now would not
+// authenticate the client later. It comes after every other check of the
+// metadata, which no fetch can make good.
+func (s *Server) readKeys(ctx context.Context, g *registration) {
+	if len(g.problems) > 0 || g.client.JWKSURI == "" {
+		return
+	}
+	g.check(func(g *registration) error {
+		keys, err := s.keysAt(ctx, nil, g.client.JWKSURI, "")
+		switch {
+		case err != nil:
+			return badMetadata("jwks_uri could not be read")
+		case len(keys) == 0:
+			return badMetadata("jwks_uri has no usable key")
+		}
+		return nil
+	})
 }
 
 // validate is the last check: the client as a whole. After another problem it
