@@ -32,7 +32,10 @@ func (s *Server) failJSON(w *response, r *http.Request, p *provider, fault *gate
 	if status == http.StatusUnauthorized {
 		challenge := `Basic realm="gatehouse", charset="UTF-8"`
 		if fault.Kind == gatehouse.InvalidToken {
-			challenge = `Bearer realm="gatehouse", error="invalid_token"` // RFC 6750 §3
+			challenge = `Bearer realm="gatehouse"`
+			if r.Header.Get("Authorization") != "" { // RFC 6750 §3.1: no error code where no token was
+				challenge += `, error="invalid_token"`
+			}
 		}
 		w.Header().Set("WWW-Authenticate", challenge)
 	}

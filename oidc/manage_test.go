@@ -116,6 +116,9 @@ func TestManagementToken(t *testing.T) {
 				if got.StatusCode != 401 || got.text("error") != "invalid_token" || got.JSON["client_name"] != nil || !strings.HasPrefix(got.Header.Get("WWW-Authenticate"), "Bearer ") {
 					t.Errorf("%s with %s: %v", method, name, got)
 				}
+				if told := strings.Contains(got.Header.Get("WWW-Authenticate"), `error="invalid_token"`); told != (len(header) > 0 && header[0] != "") {
+					t.Errorf("%s with %s: WWW-Authenticate %q", method, name, got.Header.Get("WWW-Authenticate"))
+				}
 			}
 		}
 		for _, id := range []string{"nobody", tppA, strings.Repeat("x", 300), "recover.x"} { // unknown, and one without such a token
