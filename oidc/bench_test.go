@@ -1,11 +1,15 @@
 package oidc_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"gatehouse"
 	"gatehouse/jose"
@@ -84,4 +88,56 @@ func cpuMicros() float64 {
 		panic(err)
 	}
 	return float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e3
+}
+
+// BenchmarkBesideASlowKeySource is what a client waits for a token while 32
+// callers of another client wait for a jwks_uri that never ends its answer,
+// beside the same without them.
+//
+// Proves: C20 (the p99 of others)
+func BenchmarkBesideASlowKeySource(b *testing.B) {
+	for _, callers := range []int{0, 32, 0, 32} {
+		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+			w := sqliteWorld(b)
+			store := w.keystore()
+			w.fetcher.Timeout = time.Second
+			over := make(chan struct{})
+			store.answer("/slow", func(rw http.ResponseWriter, _ *http.Request) {
+				rw.(http.Flusher).Flush()
+				<-over
+				panic(http.ErrAbortHandler)
+			})
+			w.addClient(gatehouse.Client{ID: "slow", JWKSURI: store.url("/slow")})
+			assertion, err := clientKey(b, "slow", jose.PS256).Sign("JWT", w.assertionClaims("gamma", "slow"))
+			must(b, err)
+			body := clientCredentials.with(form{"client_assertion_type": assertionType, "client_assertion": assertion}).encode()
+			var waiting sync.WaitGroup
+			for range callers {
+				waiting.Go(func() {
+					for {
+						select {
+						case <-over:
+							return
+						default:
+							w.clock.advance(time.Minute) // past the pause after a failure
+							w.do("POST", "/api/oidc/gamma/tokens", formHeader, body)
+						}
+					}
+				})
+			}
+			took := make([]time.Duration, 0, b.N)
+			for b.Loop() {
+				began := time.Now()
+				if a := w.token("gamma", basic, clientCredentials); a.StatusCode != 200 {
+					b.Fatal(a)
+				}
+				took = append(took, time.Since(began))
+			}
+			close(over)
+			waiting.Wait()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+		})
+	}
 }
