@@ -207,6 +207,9 @@ func TestVisitBelongsToOneBrowser(t *testing.T) {
 		if a := w.do("GET", "/oidc/gamma/authorize/"+mine.id, http.Header{"Cookie": {mine.cookie}}, ""); a.StatusCode != 404 {
 			t.Errorf("another provider: %v", a)
 		}
+		if head := w.do("HEAD", "/oidc/alpha/authorize/"+mine.id, http.Header{"Cookie": {mine.cookie}}, ""); head.StatusCode != 405 {
+			t.Errorf("HEAD: %v", head)
+		}
 		first := mine.back()
 		if landed(t, first).Get("code") == "" {
 			t.Fatal(first)

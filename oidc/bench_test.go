@@ -92,9 +92,7 @@ func cpuMicros() float64 {
 
 // BenchmarkBesideASlowKeySource is what a client waits for a token while 32
 // callers of another client wait for a jwks_uri that never ends its answer,
-// beside the same without them.
-//
-// Proves: C20 (the p99 of others)
+// beside the same without them: the p99 of C20.
 func BenchmarkBesideASlowKeySource(b *testing.B) {
 	for _, callers := range []int{0, 32, 0, 32} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {

@@ -125,10 +125,7 @@ func (s *Server) replaceClient(w http.ResponseWriter, r *http.Request, old *gate
 		return err
 	}
 	err = s.Store.UpdateClient(r.Context(), &g.client)
-	if errors.Is(err, gatehouse.ErrConflict) {
-		return unavailable(err) // another request changed it at this moment
-	}
-	if err != nil {
+	if err != nil { // also when another request changed it at this moment
 		return unavailable(err)
 	}
 	s.clients.forget(old.ID)

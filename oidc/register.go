@@ -339,8 +339,8 @@ func (s *Server) spendRegistration(ctx context.Context, g *registration) error {
 	return nil
 }
 
-// limitRegistrations bounds what one organisation, and one address without a
-// statement, may register. The count is the store's, so it outlives restarts.
+// limitRegistrations bounds what one address and one organisation may
+// register. The organisation's count is the store's, so it outlives restarts.
 func (s *Server) limitRegistrations(r *http.Request, g *registration, now time.Time) error {
 	limited := gatehouse.NewError(gatehouse.RateLimited, "too many registrations: please try again later")
 	limited.RetryAfter = time.Minute

@@ -73,7 +73,8 @@ func (s *Server) routes() []route {
 		{"/oidc/{provider_code}/jwks", get, 0, s.failJSON, s.jwks, true},
 
 		{"/oidc/{provider_code}/authorize", "GET, POST", authorizeBodyLimit, s.failPage, s.authorize, false},
-		{"/oidc/{provider_code}/authorize/{authorization_id}", get, 0, s.failPage, s.complete, false},
+		// No HEAD: whoever looks without following would spend the visit.
+		{"/oidc/{provider_code}/authorize/{authorization_id}", "GET", 0, s.failPage, s.complete, false},
 
 		{"/api/oidc/{provider_code}/tokens", post, tokenBodyLimit, s.failJSON, s.token, false},
 		{"/api/oidc/tokens", post, tokenBodyLimit, s.failJSON, s.tokenShared, false},
