@@ -94,6 +94,13 @@ type Rules struct {
 	// GrantLifetime ends the grant and every refresh token of it; refreshing
 	// never extends it. Default 180 days (RTS on SCA, Article 10).
 	GrantLifetime Duration `json:"grant_lifetime,omitzero"`
+	// RotateRefreshTokens gives out a new refresh token with every refresh.
+	// The old one goes on being good, for the same new one, until that is used
+	// or RotationGrace is over; whoever uses it after that ends the grant
+	// (RFC 9700 §4.14.2).
+	RotateRefreshTokens bool `json:"rotate_refresh_tokens,omitempty"`
+	// RotationGrace defaults to 60 seconds.
+	RotationGrace Duration `json:"rotation_grace,omitzero"`
 	// AssertionMaxLifetime bounds exp of a client assertion, from now.
 	// Default 10 minutes, at most 60.
 	AssertionMaxLifetime Duration `json:"assertion_max_lifetime,omitzero"`
@@ -124,6 +131,7 @@ func (r Rules) WithDefaults() Rules {
 		{&r.CodeLifetime, 60 * time.Second},
 		{&r.AccessTokenLifetime, 10 * time.Minute},
 		{&r.GrantLifetime, 180 * 24 * time.Hour},
+		{&r.RotationGrace, 60 * time.Second},
 		{&r.AssertionMaxLifetime, 10 * time.Minute},
 		{&r.ClockSkew, 10 * time.Second},
 	} {
@@ -220,7 +228,7 @@ func (p *Provider) Validate() error {
 		return errors.New("app_id and app_secret of the connector are missing")
 	case len(p.SubjectSalt) != 32:
 		return errors.New("subject salt must be 32 bytes")
-	case min(r.AuthorizationLifetime, r.CodeLifetime, r.AccessTokenLifetime, r.GrantLifetime, r.AssertionMaxLifetime, r.ClockSkew) < 0:
+	case min(r.AuthorizationLifetime, r.CodeLifetime, r.AccessTokenLifetime, r.GrantLifetime, r.RotationGrace, r.AssertionMaxLifetime, r.ClockSkew) < 0:
 		return errors.New("rules: a duration is negative")
 	case r.AssertionMaxLifetime > Duration(time.Hour):
 		return errors.New("assertion_max_lifetime is above 60m")

@@ -41,6 +41,10 @@ type Store interface {
 	// It returns ErrConflict when the row's version is not p.Version, ErrExists
 	// when another provider has the app_id, and ErrNotFound.
 	UpdateProvider(ctx context.Context, p *Provider) error
+	// DeleteProvider ends a provider for good: its keys are erased, it is
+	// ErrNotFound from now on, and Purge removes all else but its code, which
+	// stays taken. An unknown code is ErrNotFound.
+	DeleteProvider(ctx context.Context, code string, now time.Time) error
 	// Keys lists a provider's signing keys, newest first.
 	Keys(ctx context.Context, provider string) ([]*Key, error)
 
@@ -66,9 +70,11 @@ type Store interface {
 
 	// Consume marks key as used, until expires and at least a day longer. Of
 	// any number of concurrent calls with one (provider, kind, key) exactly
-	// one returns nil, every other ErrSpent. The empty provider is the
-	// deployment as a whole.
-	Consume(ctx context.Context, provider string, kind ConsumeKind, key string, expires, now time.Time) error
+	// one returns nil, every other ErrSpent. So does one for a key whose use
+	// the store may have forgotten: issued before the store was restored from
+	// a backup, or so long expired that its mark was purged. The empty
+	// provider is the deployment as a whole.
+	Consume(ctx context.Context, provider string, kind ConsumeKind, key string, issued, expires, now time.Time) error
 
 	// CreateAuthorization adds an authorization, always pending, or returns
 	// ErrExists when its id or its code is taken at this provider.
@@ -103,8 +109,12 @@ type Store interface {
 	// refresh may be nil. For a client that is deleted it is ErrNotFound.
 	CreateGrant(ctx context.Context, g *Grant, access *AccessToken, refresh *RefreshToken) error
 	// Refresh adds an access token on the strength of a refresh token, if that
-	// token and its grant are in force at this moment; else ErrNotFound.
-	Refresh(ctx context.Context, provider, refreshTokenID string, access *AccessToken, now time.Time) error
+	// token and its grant are in force at this moment; else ErrNotFound. With
+	// a successor it also rotates the token. A token that has been rotated
+	// goes on being good, for the one successor it has, until that successor
+	// is used or older than grace; after that its use ends the grant, durably,
+	// and is ErrNotFound, too.
+	Refresh(ctx context.Context, provider, id string, access *AccessToken, successor *RefreshToken, grace time.Duration, now time.Time) error
 	// RefreshToken returns a refresh token and its grant by the token's id,
 	// or ErrNotFound.
 	RefreshToken(ctx context.Context, provider, id string) (*RefreshToken, *Grant, error)
@@ -118,11 +128,25 @@ type Store interface {
 	// already over is no error. An unknown id is ErrNotFound.
 	RevokeGrant(ctx context.Context, provider, id string, now time.Time) error
 
-	// Ping reports whether the store answers and has the schema of this
-	// program.
+	// Purge deletes rows that ended at least a day before now, and those of
+	// deleted providers, in small transactions. It returns how many.
+	Purge(ctx context.Context, now time.Time) (deleted int, err error)
+	// Watch calls changed soon after any process has changed a provider or a
+	// client, until ctx ends. Changes can be missed: caches need an age, too.
+	Watch(ctx context.Context, changed func(Change))
+
+	// Ping reports whether the store answers, takes writes, and has a schema
+	// that this program can work with.
 	Ping(ctx context.Context) error
 	// Close waits for running transactions and releases the database.
 	Close() error
+}
+
+// A Change names the provider or the client that changed; neither means that
+// any may have.
+type Change struct {
+	Provider string
+	ClientID string
 }
 
 // A ConsumeKind separates the single-use values that Consume remembers.

@@ -33,6 +33,10 @@ type RefreshToken struct {
 	Hash      []byte
 	IssuedAt  time.Time
 	ExpiresAt time.Time
+	// SuccessorID and RotatedAt are set once another refresh token has taken
+	// its place.
+	SuccessorID string
+	RotatedAt   time.Time
 }
 
 // Tokens are "{id}.{secret}": the id finds the row and tells nothing, the
@@ -42,6 +46,13 @@ type RefreshToken struct {
 func NewToken(now time.Time) (id, token string) {
 	id = NewID(now)
 	return id, id + "." + NewSecret()
+}
+
+// DeriveToken returns the token, and its id, that belong to a moment, at least
+// 10 bytes that make the id unique, and a secret of 32 bytes.
+func DeriveToken(at time.Time, unique, secret []byte) (id, token string) {
+	id = formatID(at, unique)
+	return id, id + "." + base64.RawURLEncoding.EncodeToString(secret)
 }
 
 // TokenID returns the id of a presented token, and false for a text that
@@ -61,12 +72,14 @@ var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadd
 // NewID returns a unique identifier that sorts by time, so that new rows lie
 // together in an index: 48 bits of milliseconds, then 80 random bits.
 func NewID(now time.Time) string {
-	var b [16]byte
-	rand.Read(b[:])
-	var ms [8]byte
-	binary.BigEndian.PutUint64(ms[:], uint64(now.UnixMilli()))
-	copy(b[:6], ms[2:])
-	return idEncoding.EncodeToString(b[:])
+	var random [10]byte
+	rand.Read(random[:])
+	return formatID(now, random[:])
+}
+
+func formatID(at time.Time, unique []byte) string {
+	b := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli())<<16)
+	return idEncoding.EncodeToString(append(b[:6], unique[:10]...))
 }
 
 // NewSecret returns 256 random bits in base64url: a code, the secret part of a

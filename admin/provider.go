@@ -160,6 +160,12 @@ func (a *Admin) setProviderStatus(ctx context.Context, code string, status gateh
 	return a.UpdateProvider(ctx, code, func(p *gatehouse.Provider) { p.Status = status })
 }
 
+// DeleteProvider ends a provider for good: its signing keys are erased at once,
+// its tokens and grants soon, and its code stays taken.
+func (a *Admin) DeleteProvider(ctx context.Context, code string) error {
+	return named("provider", code, a.Store.DeleteProvider(ctx, code, a.Now()))
+}
+
 // Keys lists the signing keys of a provider, newest first.
 func (a *Admin) Keys(ctx context.Context, code string) ([]*gatehouse.Key, error) {
 	if _, err := a.Provider(ctx, code); err != nil {

@@ -73,6 +73,18 @@ func (c *cache[V]) forget(key string) {
 	delete(c.entries, key)
 }
 
+// doubt makes a value old, or all of them when key is empty: another process
+// may have changed it. It stays as what can be served while the store is away.
+func (c *cache[V]) doubt(key string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, e := range c.entries {
+		if key == "" || k == key {
+			c.entries[k] = entry[V]{value: e.value}
+		}
+	}
+}
+
 func (c *cache[V]) put(key string, e entry[V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -182,7 +182,7 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	if !single || !slices.Contains(audiences, aud[0]) {
 		return nil, badClient("client_assertion: aud must be the issuer as one string")
 	}
-	expires, err := checkTimes(token.Claims, p.rules, s.Now())
+	issued, expires, err := checkTimes(token.Claims, p.rules, s.Now())
 	if err != nil {
 		return nil, badAssertion(err)
 	}
@@ -202,7 +202,7 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	}
 	// Providers share a token path, so a jti is spent in the whole deployment.
 	key := sha256.Sum256([]byte(sub + "\x00" + jti))
-	err = s.Store.Consume(ctx, "", gatehouse.ConsumeAssertion, base64.RawURLEncoding.EncodeToString(key[:]), expires, s.Now())
+	err = s.Store.Consume(ctx, "", gatehouse.ConsumeAssertion, base64.RawURLEncoding.EncodeToString(key[:]), issued, expires, s.Now())
 	if errors.Is(err, gatehouse.ErrSpent) {
 		return nil, badClient("client_assertion: jti was used before")
 	}
@@ -217,36 +217,42 @@ func badAssertion(cause error) *gatehouse.Error {
 }
 
 // checkTimes checks exp, nbf and iat of a client assertion (RFC 7523 §3, items
-// 4 to 6) and returns exp. There is no grace after exp; nbf and iat may be
-// ahead by the clock skew, and exp by the longest lifetime.
-func checkTimes(claims jose.Claims, rules gatehouse.Rules, now time.Time) (time.Time, error) {
+// 4 to 6). There is no grace after exp; nbf and iat may be ahead by the clock
+// skew, and exp by the longest lifetime. It returns exp, and iat or, where that
+// is absent, the earliest moment at which such an exp can have been set.
+func checkTimes(claims jose.Claims, rules gatehouse.Rules, now time.Time) (issued, expires time.Time, err error) {
 	skew, longest := time.Duration(rules.ClockSkew), time.Duration(rules.AssertionMaxLifetime)
-	exp, present, err := claims.Time("exp")
+	expires, present, err := claims.Time("exp")
 	switch {
 	case err != nil:
-		return exp, err
+		return issued, expires, err
 	case !present:
-		return exp, errors.New("exp is missing")
-	case !now.Before(exp):
-		return exp, errors.New("exp is in the past")
-	case exp.After(now.Add(longest + skew)):
-		return exp, errors.New("exp is too far ahead")
+		return issued, expires, errors.New("exp is missing")
+	case !now.Before(expires):
+		return issued, expires, errors.New("exp is in the past")
+	case expires.After(now.Add(longest + skew)):
+		return issued, expires, errors.New("exp is too far ahead")
 	}
+	issued = expires.Add(-longest - skew)
 	for _, name := range []string{"nbf", "iat"} {
 		t, present, err := claims.Time(name)
 		switch {
 		case err != nil:
-			return exp, err
+			return issued, expires, err
 		case !present:
+			continue
 		case t.After(now.Add(skew)):
-			return exp, errors.New(name + " is in the future")
-		case !t.Before(exp):
-			return exp, errors.New(name + " is not before exp")
+			return issued, expires, errors.New(name + " is in the future")
+		case !t.Before(expires):
+			return issued, expires, errors.New(name + " is not before exp")
 		case t.Before(now.Add(-longest - skew)):
-			return exp, errors.New(name + " is too long ago")
+			return issued, expires, errors.New(name + " is too long ago")
+		}
+		if name == "iat" {
+			issued = t
 		}
 	}
-	return exp, nil
+	return issued, expires, nil
 }
 
 // mediaSubtype is a typ header in lower case without "application/"

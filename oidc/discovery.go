@@ -46,6 +46,13 @@ type metadata struct {
 	RequireSignedRequestObject                 bool     `json:"require_signed_request_object"`
 	CodeChallengeMethodsSupported              []string `json:"code_challenge_methods_supported"`
 	AuthorizationResponseIssParameterSupported bool     `json:"authorization_response_iss_parameter_supported"`
+
+	IntrospectionEndpoint                              string   `json:"introspection_endpoint"`
+	IntrospectionEndpointAuthMethodsSupported          []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectionEndpointAuthSigningAlgValuesSupported []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	RevocationEndpoint                                 string   `json:"revocation_endpoint"`
+	RevocationEndpointAuthMethodsSupported             []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationEndpointAuthSigningAlgValuesSupported    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 }
 
 func (s *Server) renderDiscovery(p *provider) document {
@@ -74,6 +81,13 @@ func (s *Server) renderDiscovery(p *provider) document {
 		RequireSignedRequestObject:                 p.rules.RequireSignedRequest,
 		CodeChallengeMethodsSupported:              []string{challengeS256},
 		AuthorizationResponseIssParameterSupported: true,
+
+		IntrospectionEndpoint:                              s.introspectionEndpoint(p),
+		IntrospectionEndpointAuthMethodsSupported:          gatehouse.AuthMethods(),
+		IntrospectionEndpointAuthSigningAlgValuesSupported: gatehouse.Algs(),
+		RevocationEndpoint:                                 s.revocationEndpoint(p),
+		RevocationEndpointAuthMethodsSupported:             gatehouse.AuthMethods(),
+		RevocationEndpointAuthSigningAlgValuesSupported:    gatehouse.Algs(),
 	})
 }
 

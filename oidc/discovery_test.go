@@ -35,7 +35,9 @@ func TestDiscovery(t *testing.T) {
 		for name, want := range map[string]string{
 			"issuer": issuer(provider), "authorization_endpoint": hosted, "token_endpoint": baseURL + "/api/oidc/" + provider + "/tokens",
 			"jwks_uri": baseURL + "/oidc/" + provider + "/jwks", "service_documentation": baseURL + "/docs/open_banking/" + provider,
-			"registration_endpoint": baseURL + "/open_banking/v3.2/tpp/register",
+			"registration_endpoint":  baseURL + "/open_banking/v3.2/tpp/register",
+			"introspection_endpoint": baseURL + "/api/oidc/" + provider + "/introspect",
+			"revocation_endpoint":    baseURL + "/api/oidc/" + provider + "/revoke",
 		} {
 			if first.text(name) != want {
 				t.Errorf("%s: %s = %q, want %q", provider, name, first.text(name), want)
@@ -51,6 +53,11 @@ func TestDiscovery(t *testing.T) {
 			"subject_types_supported":                          {"public"},
 			"id_token_signing_alg_values_supported":            {"RS256", "PS256"},
 			"code_challenge_methods_supported":                 {"S256"},
+
+			"introspection_endpoint_auth_methods_supported":            {"private_key_jwt", "client_secret_basic"},
+			"introspection_endpoint_auth_signing_alg_values_supported": {"RS256", "PS256"},
+			"revocation_endpoint_auth_methods_supported":               {"private_key_jwt", "client_secret_basic"},
+			"revocation_endpoint_auth_signing_alg_values_supported":    {"RS256", "PS256"},
 		} {
 			if got, _ := first.JSON[name].([]any); !slices.Equal(got, want) {
 				t.Errorf("%s: %s = %v", provider, name, got)
@@ -62,6 +69,7 @@ func TestDiscovery(t *testing.T) {
 		// Every URL of ours answers, as itself.
 		for path, status := range map[string]int{
 			first.text("jwks_uri"): 200, first.text("service_documentation"): 200, first.text("token_endpoint"): 405,
+			first.text("introspection_endpoint"): 405, first.text("revocation_endpoint"): 405,
 		} {
 			if a := w.get(path); a.StatusCode != status {
 				t.Errorf("%s: %v", path, a)

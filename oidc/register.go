@@ -324,12 +324,16 @@ func (s *Server) spendRegistration(ctx context.Context, g *registration) error {
 	if err != nil {
 		return err
 	}
+	iat, _, err := g.claims.Time("iat")
+	if err != nil {
+		return badMetadata("the registration request: " + err.Error())
+	}
 	exp, _, err := g.claims.Time("exp")
 	if err != nil {
 		return badMetadata("the registration request: " + err.Error())
 	}
 	key := sha256.Sum256([]byte(g.statement.tpp.Directory + "\x00" + g.statement.tpp.URN + "\x00" + g.statement.softwareID + "\x00" + jti))
-	err = s.Store.Consume(ctx, "", gatehouse.ConsumeRegistration, base64.RawURLEncoding.EncodeToString(key[:]), exp, s.Now())
+	err = s.Store.Consume(ctx, "", gatehouse.ConsumeRegistration, base64.RawURLEncoding.EncodeToString(key[:]), iat, exp, s.Now())
 	if errors.Is(err, gatehouse.ErrSpent) {
 		return badMetadata("the registration request: jti was used before")
 	}

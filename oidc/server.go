@@ -78,6 +78,8 @@ func (s *Server) routes() []route {
 
 		{"/api/oidc/{provider_code}/tokens", post, tokenBodyLimit, s.failJSON, s.token, false},
 		{"/api/oidc/tokens", post, tokenBodyLimit, s.failJSON, s.tokenShared, false},
+		{"/api/oidc/{provider_code}/introspect", post, tokenBodyLimit, s.failJSON, s.introspect, false},
+		{"/api/oidc/{provider_code}/revoke", post, tokenBodyLimit, s.failJSON, s.revoke, false},
 		{registrationPath, post, registrationBodyLimit, s.failJSON, s.register, false},
 		{registrationPath + "/recover", post, registrationBodyLimit, s.failJSON, s.recoverRegistration, false},
 		{registrationPath + "/{client_id}", "GET, PUT, DELETE", registrationBodyLimit, s.failJSON, s.manageRegistration, false},
@@ -290,6 +292,19 @@ func (s *Server) static(w http.ResponseWriter, r *http.Request, _ *provider) err
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	http.ServeFileFS(w, r, staticFiles, name)
 	return nil
+}
+
+// Watch lets the caches hear of changes that other processes make, until ctx
+// ends.
+func (s *Server) Watch(ctx context.Context) {
+	s.Store.Watch(ctx, func(change gatehouse.Change) {
+		if change.ClientID == "" {
+			s.providers.doubt(change.Provider)
+		}
+		if change.Provider == "" {
+			s.clients.doubt(change.ClientID)
+		}
+	})
 }
 
 // Errors of Ready.

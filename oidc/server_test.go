@@ -132,7 +132,7 @@ type brokenStore struct {
 	fault func()
 }
 
-func (b brokenStore) Consume(context.Context, string, gatehouse.ConsumeKind, string, time.Time, time.Time) error {
+func (b brokenStore) Consume(context.Context, string, gatehouse.ConsumeKind, string, time.Time, time.Time, time.Time) error {
 	b.fault()
 	return errors.New("disk full: password=hunter2 is not a thing we say to clients")
 }

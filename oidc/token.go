@@ -188,8 +188,9 @@ func (s *Server) clientCredentials(ctx context.Context, p *provider, c *client, 
 }
 
 // refresh serves grant_type refresh_token (RFC 6749 §6). The refresh token
-// stays the same: rotating those of confidential clients protects nobody and
-// loses grants with lost responses.
+// stays the same unless the provider rotates them: for confidential clients
+// rotation protects little, and without a way to repeat a request whose answer
+// was lost it loses grants.
 func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params) (*tokenResponse, error) {
 	presented, sent := in["refresh_token"]
 	if !sent {
@@ -222,15 +223,33 @@ func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params)
 	if err != nil {
 		return nil, err
 	}
-	err = s.Store.Refresh(ctx, p.Code, record.ID, t.access, now)
-	if errors.Is(err, gatehouse.ErrNotFound) {
-		return nil, badRefreshToken()
+	t.response.RefreshToken = presented
+	// A token with a successor is one of a rotation, whatever the rule is now.
+	if p.rules.RotateRefreshTokens || record.SuccessorID != "" {
+		t.refresh, t.response.RefreshToken = s.successor(record, presented, now)
 	}
-	if err != nil {
+	err = s.Store.Refresh(ctx, p.Code, record.ID, t.access, t.refresh, time.Duration(p.rules.RotationGrace), now)
+	switch {
+	case errors.Is(err, gatehouse.ErrNotFound) && record.SuccessorID != "":
+		s.Log.WarnContext(ctx, "rotated refresh token used, grant revoked", "provider_code", p.Code, "client_id", c.ID, "grant_id", grant.ID)
+		return nil, badRefreshToken()
+	case errors.Is(err, gatehouse.ErrNotFound):
+		return nil, badRefreshToken()
+	case err != nil:
 		return nil, unavailable(err)
 	}
-	t.response.RefreshToken = presented
 	return t.response, nil
+}
+
+// successor makes the token that takes the place of a refresh token. It is
+// derived from that token, under the key-encryption key, so that whoever
+// repeats a request gets the same one again, and nobody else can make it.
+func (s *Server) successor(of *gatehouse.RefreshToken, token string, now time.Time) (*gatehouse.RefreshToken, string) {
+	id, next := gatehouse.DeriveToken(of.IssuedAt, s.KEK.MAC("refresh_token id", token), s.KEK.MAC("refresh_token", token))
+	return &gatehouse.RefreshToken{
+		ID: id, Provider: of.Provider, GrantID: of.GrantID, ClientID: of.ClientID,
+		Hash: gatehouse.HashSecret(next), IssuedAt: now, ExpiresAt: of.ExpiresAt,
+	}, next
 }
 
 // badRefreshToken is one answer for every reason, so that a guess tells

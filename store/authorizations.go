@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,12 +16,17 @@ func (db *DB) CreateAuthorization(ctx context.Context, a *gatehouse.Authorizatio
 	if err != nil {
 		return err
 	}
-	_, err = db.write(ctx, query(`
+	out, err := db.write(ctx, query(`
 		INSERT INTO authorizations (provider, id, client_id, request, status, browser_hash, code_hash, sealed_code,
 		       code_expires_at, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, 'pending', $5, $6, $7, $8, $9, $10)`,
 		a.Provider, a.ID, a.ClientID, string(request), base64url(a.BrowserHash), base64url(a.CodeHash), base64url(a.SealedCode),
 		unixMillis(a.CodeExpiresAt), unixMillis(a.CreatedAt), unixMillis(a.ExpiresAt)))
+	if out.repeated && errors.Is(err, gatehouse.ErrExists) {
+		if _, notThere := db.Authorization(ctx, a.Provider, a.ID); notThere == nil {
+			return nil
+		}
+	}
 	return err
 }
 
@@ -68,7 +74,7 @@ func authorizationFields(a *gatehouse.Authorization) []any {
 // ApproveAuthorization moves an authorization from pending to approved and
 // adds the grant.
 func (db *DB) ApproveAuthorization(ctx context.Context, provider, id string, g *gatehouse.Grant, now time.Time) error {
-	changed, err := db.write(ctx, query(`
+	out, err := db.write(ctx, query(`
 		UPDATE authorizations SET status = 'approved', grant_id = $3, decided_at = $4
 		WHERE provider = $1 AND id = $2 AND status = 'pending' AND expires_at > $4
 		  AND NOT EXISTS (SELECT 1 FROM clients WHERE id = authorizations.client_id AND status = 'deleted')`,
@@ -79,50 +85,57 @@ func (db *DB) ApproveAuthorization(ctx context.Context, provider, id string, g *
 		WHERE EXISTS (SELECT 1 FROM authorizations WHERE provider = $1 AND id = $15 AND grant_id = $2)`,
 		provider, g.ID, g.ClientID, g.UserID, g.Subject, g.Scope.String(), g.IntentID, rawJSON(g.Accounts), rawJSON(g.DebtorAccount),
 		unixMillis(g.AuthTime), g.ACR, unixMillis(g.CreatedAt), unixMillis(g.ExpiresAt), unixMillis(g.RevokedAt), id))
-	return db.decided(ctx, provider, id, changed, err)
+	return db.decided(ctx, provider, id, out, err, func(a *gatehouse.Authorization) bool { return a.GrantID == g.ID })
 }
 
 // DenyAuthorization moves an authorization from pending to denied.
 func (db *DB) DenyAuthorization(ctx context.Context, provider, id string, now time.Time) error {
-	changed, err := db.write(ctx, query(`
+	out, err := db.write(ctx, query(`
 		UPDATE authorizations SET status = 'denied', decided_at = $3
 		WHERE provider = $1 AND id = $2 AND status = 'pending' AND expires_at > $3`,
 		provider, id, unixMillis(now)))
-	return db.decided(ctx, provider, id, changed, err)
+	return db.decided(ctx, provider, id, out, err, func(a *gatehouse.Authorization) bool {
+		return a.Status == gatehouse.AuthorizationDenied && a.DecidedAt.Equal(milliseconds(now))
+	})
 }
 
-// decided says why a decision changed nothing.
-func (db *DB) decided(ctx context.Context, provider, id string, changed []int64, err error) error {
+// decided says why a decision changed nothing; mine reports whether the
+// authorization is as this decision leaves it.
+func (db *DB) decided(ctx context.Context, provider, id string, out outcome, err error, mine func(*gatehouse.Authorization) bool) error {
 	switch {
-	case errors.Is(err, gatehouse.ErrExists): // the grant is there, from this decision or another
-		return gatehouse.ErrConflict
-	case err != nil:
-		return absent(err)
-	case changed[0] == 1:
+	case err != nil && !errors.Is(err, gatehouse.ErrExists): // where the grant is there, from this decision or another
+		return err
+	case err == nil && out.changed[0] == 1:
 		return nil
 	}
-	if _, err := db.Authorization(ctx, provider, id); err != nil {
+	a, err := db.Authorization(ctx, provider, id)
+	if err != nil {
 		return err
+	}
+	if out.repeated && mine(a) {
+		return nil
 	}
 	return gatehouse.ErrConflict
 }
 
 // SetCode gives an authorization that has none its code.
 func (db *DB) SetCode(ctx context.Context, provider, id string, codeHash []byte, expires time.Time) error {
-	changed, err := db.write(ctx, query(`
+	out, err := db.write(ctx, query(`
 		UPDATE authorizations SET code_hash = $3, code_expires_at = $4
 		WHERE provider = $1 AND id = $2 AND code_hash IS NULL AND status IN ('pending', 'approved')`,
 		provider, id, base64url(codeHash), unixMillis(expires)))
 	if err != nil {
-		return absent(err)
+		return err
 	}
-	if changed[0] == 1 {
+	if out.changed[0] == 1 {
 		return nil
 	}
 	a, err := db.Authorization(ctx, provider, id)
 	switch {
 	case err != nil:
 		return err
+	case out.repeated && bytes.Equal(a.CodeHash, codeHash):
+		return nil
 	case a.Status == gatehouse.AuthorizationDenied:
 		return gatehouse.ErrConflict
 	}
@@ -130,8 +143,8 @@ func (db *DB) SetCode(ctx context.Context, provider, id string, codeHash []byte,
 }
 
 // ExchangeCode spends the code of an approved authorization and adds its
-// tokens, or revokes the grant when another call has spent it. The statements
-// after the first ask whose exchange it was: access_token_id says so.
+// tokens, or revokes the grant when another call has spent it. access_token_id
+// says to the statements after the first whose exchange it was.
 func (db *DB) ExchangeCode(ctx context.Context, provider, id string, access *gatehouse.AccessToken, refresh *gatehouse.RefreshToken, now time.Time) error {
 	statements := []statement{query(`
 		UPDATE authorizations SET status = 'exchanged', access_token_id = $3, sealed_code = NULL
@@ -157,11 +170,11 @@ func (db *DB) ExchangeCode(ctx context.Context, provider, id string, access *gat
 			provider, refresh.ID, refresh.GrantID, refresh.ClientID, base64url(refresh.Hash),
 			unixMillis(refresh.IssuedAt), unixMillis(refresh.ExpiresAt), id, access.ID))
 	}
-	changed, err := db.write(ctx, statements...)
+	out, err := db.write(ctx, statements...)
 	if err != nil {
-		return absent(err)
+		return db.unlessIssued(ctx, out, err, access)
 	}
-	if changed[0] == 1 {
+	if out.changed[0] == 1 {
 		return nil
 	}
 	a, err := db.Authorization(ctx, provider, id)

@@ -17,7 +17,7 @@ import (
 func BenchmarkSQLite(b *testing.B) {
 	for name, write := range map[string]func(db *store.DB) error{
 		"Consume": func(db *store.DB) error {
-			return db.Consume(context.Background(), "", gatehouse.ConsumeAssertion, gatehouse.NewSecret(), now.Add(time.Minute), now)
+			return db.Consume(context.Background(), "", gatehouse.ConsumeAssertion, gatehouse.NewSecret(), now, now.Add(time.Minute), now)
 		},
 		"CreateGrant": func(db *store.DB) error {
 			at := time.Now()

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"gatehouse"
@@ -25,11 +27,18 @@ func (db *DB) CreateClient(ctx context.Context, c *gatehouse.Client) error {
 	if c.TPP != nil {
 		tpp = *c.TPP
 	}
-	_, err = db.write(ctx, query(`
+	out, err := db.write(ctx, query(`
 		INSERT INTO clients (id, metadata, status, directory, tpp, software_id, secret_hash, registration_token_hash, version, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		c.ID, string(metadata), string(c.Status), orNull(tpp.Directory), orNull(tpp.URN), orNull(c.SoftwareID), base64url(c.SecretHash), base64url(c.RegistrationTokenHash),
 		c.Version, unixMillis(c.CreatedAt), unixMillis(c.UpdatedAt)))
+	if out.repeated && errors.Is(err, gatehouse.ErrExists) {
+		found, notThere := db.Client(ctx, c.ID)
+		if notThere == nil && found.CreatedAt.Equal(milliseconds(c.CreatedAt)) && bytes.Equal(found.RegistrationTokenHash, c.RegistrationTokenHash) &&
+			bytes.Equal(found.SecretHash, c.SecretHash) {
+			return nil
+		}
+	}
 	return err
 }
 
@@ -84,18 +93,21 @@ func (db *DB) UpdateClient(ctx context.Context, c *gatehouse.Client) error {
 	if err != nil {
 		return err
 	}
-	changed, err := db.write(ctx, query(`
+	out, err := db.write(ctx, db.changed([]statement{query(`
 		UPDATE clients SET metadata = $3, status = $4, secret_hash = $5, registration_token_hash = $6, updated_at = $7, version = version + 1
 		WHERE id = $1 AND version = $2`,
-		c.ID, c.Version, string(metadata), string(c.Status), base64url(c.SecretHash), base64url(c.RegistrationTokenHash), unixMillis(c.UpdatedAt)))
+		c.ID, c.Version, string(metadata), string(c.Status), base64url(c.SecretHash), base64url(c.RegistrationTokenHash), unixMillis(c.UpdatedAt))}, "client", c.ID)...)
 	if err != nil {
 		return err
 	}
-	if changed[0] == 0 {
-		if _, err := db.Client(ctx, c.ID); err != nil {
+	if out.changed[0] == 0 {
+		found, err := db.Client(ctx, c.ID)
+		if err != nil {
 			return err
 		}
-		return gatehouse.ErrConflict
+		if !out.repeated || found.Version != c.Version+1 || !found.UpdatedAt.Equal(milliseconds(c.UpdatedAt)) {
+			return gatehouse.ErrConflict
+		}
 	}
 	c.Version++
 	return nil
@@ -103,14 +115,14 @@ func (db *DB) UpdateClient(ctx context.Context, c *gatehouse.Client) error {
 
 // DeleteClient ends a client and every grant of it.
 func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time) error {
-	changed, err := db.write(ctx, query(`
+	out, err := db.write(ctx, db.changed([]statement{query(`
 		UPDATE clients SET status = 'deleted', secret_hash = NULL, registration_token_hash = NULL, updated_at = $2, version = version + 1
 		WHERE id = $1 AND status <> 'deleted'`, id, unixMillis(now)), query(`
-		UPDATE grants SET revoked_at = $2 WHERE client_id COLLATE "binary" = $1 AND revoked_at IS NULL`, id, unixMillis(now)))
+		UPDATE grants SET revoked_at = $2 WHERE client_id COLLATE "binary" = $1 AND revoked_at IS NULL`, id, unixMillis(now))}, "client", id)...)
 	if err != nil {
-		return absent(err)
+		return err
 	}
-	if changed[0] == 0 {
+	if out.changed[0] == 0 && !out.repeated { // a repetition may have met its own deletion
 		return gatehouse.ErrNotFound
 	}
 	return nil

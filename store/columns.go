@@ -20,6 +20,9 @@ func unixMillis(t time.Time) any {
 	return t.UnixMilli()
 }
 
+// milliseconds is a time as a column keeps it.
+func milliseconds(t time.Time) time.Time { return t.Truncate(time.Millisecond) }
+
 // A timeField reads what unixMillis wrote.
 type timeField struct{ to *time.Time }
 

@@ -258,7 +258,7 @@ func TestConsume(t *testing.T) {
 		db, ctx := open(), t.Context()
 		consume := func(provider, kind, key string) func() error {
 			return func() error {
-				return db.Consume(ctx, provider, gatehouse.ConsumeKind(kind), key, now.Add(time.Minute), now)
+				return db.Consume(ctx, provider, gatehouse.ConsumeKind(kind), key, now, now.Add(time.Minute), now)
 			}
 		}
 		walk(t, []step{
@@ -273,10 +273,10 @@ func TestConsume(t *testing.T) {
 			{"a long key", consume("", "assertion", strings.Repeat("é", 10000)), nil},
 			{"a long key again", consume("", "assertion", strings.Repeat("é", 10000)), gatehouse.ErrSpent},
 			{"long after", func() error {
-				return db.Consume(ctx, "", "assertion", "key", now.Add(24*time.Hour), now.Add(23*time.Hour))
+				return db.Consume(ctx, "", "assertion", "key", now, now.Add(24*time.Hour), now.Add(23*time.Hour))
 			}, gatehouse.ErrSpent},
-			{"already expired", func() error { return db.Consume(ctx, "", "assertion", "late", now.Add(-time.Hour), now) }, nil},
-			{"already expired, again", func() error { return db.Consume(ctx, "", "assertion", "late", now.Add(-time.Hour), now) }, gatehouse.ErrSpent},
+			{"already expired", func() error { return db.Consume(ctx, "", "assertion", "late", now, now.Add(-time.Hour), now) }, nil},
+			{"already expired, again", func() error { return db.Consume(ctx, "", "assertion", "late", now, now.Add(-time.Hour), now) }, gatehouse.ErrSpent},
 		})
 	})
 }
@@ -482,7 +482,9 @@ func TestExchangeCode(t *testing.T) {
 		walk(t, []step{
 			{"replay", exchange("first", "t10", replayed), gatehouse.ErrSpent},
 			{"second replay", exchange("first", "t11", replayed.Add(time.Minute)), gatehouse.ErrSpent},
-			{"refresh after it", func() error { return db.Refresh(ctx, "alpha", "t", anAccessToken("alpha", "t12", "first"), now) }, gatehouse.ErrNotFound},
+			{"refresh after it", func() error {
+				return db.Refresh(ctx, "alpha", "t", anAccessToken("alpha", "t12", "first"), nil, 0, now)
+			}, gatehouse.ErrNotFound},
 		})
 		_, g, err = db.AccessToken(ctx, "alpha", "t")
 		must(t, err)
@@ -558,7 +560,7 @@ func TestRefresh(t *testing.T) {
 		}
 		must(t, db.RevokeGrant(ctx, "alpha", "revoked", now))
 		refresh := func(id, token string, now time.Time) func() error {
-			return func() error { return db.Refresh(ctx, "alpha", id, anAccessToken("alpha", token, id), now) }
+			return func() error { return db.Refresh(ctx, "alpha", id, anAccessToken("alpha", token, id), nil, 0, now) }
 		}
 		walk(t, []step{
 			{"first", refresh("good", "t", now), nil},

@@ -9,4 +9,6 @@ type SQLitePool struct {
 }
 
 // SQLitePools lets tests ask the store's own connections.
-func SQLitePools(db *DB) []SQLitePool { return []SQLitePool{{db.writer, "0"}, {db.reader, "1"}} }
+func SQLitePools(db *DB) []SQLitePool {
+	return []SQLitePool{{db.sqlite.writer, "0"}, {db.sqlite.reader, "1"}}
+}

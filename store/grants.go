@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"gatehouse"
@@ -28,33 +30,69 @@ func (db *DB) CreateGrant(ctx context.Context, g *gatehouse.Grant, access *gateh
 			g.Provider, refresh.ID, g.ID, refresh.ClientID, base64url(refresh.Hash),
 			unixMillis(refresh.IssuedAt), unixMillis(refresh.ExpiresAt)))
 	}
-	changed, err := db.write(ctx, statements...)
+	out, err := db.write(ctx, statements...)
 	if err != nil {
-		return err
+		return db.unlessIssued(ctx, out, err, access)
 	}
-	if changed[0] == 0 {
+	if out.changed[0] == 0 {
 		return gatehouse.ErrNotFound
 	}
 	return nil
 }
 
-// Refresh adds an access token on the strength of a refresh token, if that
-// token and its grant are in force.
-func (db *DB) Refresh(ctx context.Context, provider, refreshTokenID string, access *gatehouse.AccessToken, now time.Time) error {
-	changed, err := db.write(ctx, query(`
-		INSERT INTO access_tokens (provider, id, grant_id, client_id, scope, hash, issued_at, expires_at)
-		SELECT r.provider, $3, r.grant_id, r.client_id, $4, $5, $6, $7
-		FROM refresh_tokens r JOIN grants g ON g.provider = r.provider AND g.id = r.grant_id
-		WHERE r.provider = $1 AND r.id = $2 AND r.expires_at > $8 AND g.revoked_at IS NULL AND g.expires_at > $8`,
-		provider, refreshTokenID, access.ID, access.Scope.String(), base64url(access.Hash),
-		unixMillis(access.IssuedAt), unixMillis(access.ExpiresAt), unixMillis(now)))
-	if err != nil {
-		return absent(err)
+// unlessIssued returns nil in place of err when an earlier attempt of the same
+// call has added the access token.
+func (db *DB) unlessIssued(ctx context.Context, out outcome, err error, access *gatehouse.AccessToken) error {
+	if !out.repeated || !errors.Is(err, gatehouse.ErrExists) {
+		return err
 	}
-	if changed[0] == 0 {
-		return gatehouse.ErrNotFound
+	found, _, lookErr := db.AccessToken(ctx, access.Provider, access.ID)
+	if lookErr != nil || !bytes.Equal(found.Hash, access.Hash) {
+		return err
 	}
 	return nil
+}
+
+// Refresh adds an access token on the strength of a refresh token, and puts
+// successor in the token's place. A token still opens something when it has no
+// successor, or one that nobody has used and that was made between $4 and $5:
+// within the grace before or after now, so that a clock set back does not
+// lengthen it.
+func (db *DB) Refresh(ctx context.Context, provider, id string, access *gatehouse.AccessToken, successor *gatehouse.RefreshToken, grace time.Duration, now time.Time) error {
+	at, from, to := unixMillis(now), unixMillis(now.Add(-grace)), unixMillis(now.Add(grace))
+	statements := []statement{query(`
+		UPDATE grants SET revoked_at = $3
+		WHERE provider = $1 AND revoked_at IS NULL
+		  AND id = (SELECT r.grant_id FROM refresh_tokens r WHERE r.provider = $1 AND r.id = $2 AND NOT
+		    (r.successor_id IS NULL OR r.rotated_at BETWEEN $4 AND $5 AND NOT EXISTS
+		         (SELECT 1 FROM refresh_tokens s WHERE s.provider = $1 AND s.id = r.successor_id AND s.successor_id IS NOT NULL)))`,
+		provider, id, at, from, to), query(`
+		INSERT INTO access_tokens (provider, id, grant_id, client_id, scope, hash, issued_at, expires_at)
+		SELECT r.provider, $6, r.grant_id, r.client_id, $7, $8, $9, $10
+		FROM refresh_tokens r JOIN grants g ON g.provider = r.provider AND g.id = r.grant_id
+		WHERE r.provider = $1 AND r.id = $2 AND r.expires_at > $3 AND g.revoked_at IS NULL AND g.expires_at > $3 AND
+		    (r.successor_id IS NULL OR r.rotated_at BETWEEN $4 AND $5 AND NOT EXISTS
+		         (SELECT 1 FROM refresh_tokens s WHERE s.provider = $1 AND s.id = r.successor_id AND s.successor_id IS NOT NULL))`,
+		provider, id, at, from, to, access.ID, access.Scope.String(), base64url(access.Hash), unixMillis(access.IssuedAt), unixMillis(access.ExpiresAt))}
+	if successor != nil {
+		statements = append(statements, query(`
+			UPDATE refresh_tokens SET successor_id = $3, rotated_at = $4
+			WHERE provider = $1 AND id = $2 AND successor_id IS NULL AND EXISTS (SELECT 1 FROM access_tokens WHERE provider = $1 AND id = $5)`,
+			provider, id, successor.ID, at, access.ID), query(`
+			INSERT INTO refresh_tokens (provider, id, grant_id, client_id, hash, issued_at, expires_at)
+			SELECT provider, $3, grant_id, client_id, $4, $5, expires_at FROM refresh_tokens
+			WHERE provider = $1 AND id = $2 AND successor_id = $3
+			ON CONFLICT (provider, id) DO NOTHING`,
+			provider, id, successor.ID, base64url(successor.Hash), unixMillis(successor.IssuedAt)))
+	}
+	out, err := db.write(ctx, statements...)
+	switch {
+	case err != nil:
+		return db.unlessIssued(ctx, out, err, access)
+	case out.changed[1] == 1:
+		return nil
+	}
+	return gatehouse.ErrNotFound
 }
 
 // RefreshToken returns a refresh token and its grant.
@@ -62,12 +100,13 @@ func (db *DB) RefreshToken(ctx context.Context, provider, id string) (*gatehouse
 	var t gatehouse.RefreshToken
 	var g gatehouse.Grant
 	err := db.readRow(ctx, query(`
-		SELECT t.provider, t.id, t.grant_id, t.client_id, t.hash, t.issued_at, t.expires_at,
+		SELECT t.provider, t.id, t.grant_id, t.client_id, t.hash, t.issued_at, t.expires_at, t.successor_id, t.rotated_at,
 		       g.provider, g.id, g.client_id, g.user_id, g.subject, g.scope, g.intent_id, g.accounts,
 		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at, g.revoked_at
 		FROM refresh_tokens t JOIN grants g ON g.provider = t.provider AND g.id = t.grant_id
 		WHERE t.provider = $1 AND t.id = $2`, provider, id),
-		append([]any{&t.Provider, &t.ID, &t.GrantID, &t.ClientID, bytesField{&t.Hash}, timeField{&t.IssuedAt}, timeField{&t.ExpiresAt}},
+		append([]any{&t.Provider, &t.ID, &t.GrantID, &t.ClientID, bytesField{&t.Hash}, timeField{&t.IssuedAt}, timeField{&t.ExpiresAt},
+			textField[string]{&t.SuccessorID}, timeField{&t.RotatedAt}},
 			grantFields(&g)...)...)
 	if err != nil {
 		return nil, nil, err
@@ -116,13 +155,13 @@ func grantFields(g *gatehouse.Grant) []any {
 
 // RevokeGrant ends a grant and with it every token.
 func (db *DB) RevokeGrant(ctx context.Context, provider, id string, now time.Time) error {
-	changed, err := db.write(ctx, query(`
+	out, err := db.write(ctx, query(`
 		UPDATE grants SET revoked_at = COALESCE(revoked_at, $3) WHERE provider = $1 AND id = $2`,
 		provider, id, unixMillis(now)))
 	if err != nil {
-		return absent(err)
+		return err
 	}
-	if changed[0] == 0 {
+	if out.changed[0] == 0 {
 		return gatehouse.ErrNotFound
 	}
 	return nil

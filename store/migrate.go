@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
 
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -50,9 +52,14 @@ func (db *DB) Migrate(ctx context.Context) error {
 }
 
 func (db *DB) migrateUp(ctx context.Context) error {
-	dialect, target := goose.DialectSQLite3, db.writer
+	dialect := goose.DialectSQLite3
+	target, err := db.forMigration()
+	if err != nil {
+		return err
+	}
+	defer target.Close()
 	if db.postgres != nil {
-		dialect, target = goose.DialectPostgres, db.reader
+		dialect = goose.DialectPostgres
 		// SQLite has this collation from birth.
 		_, err := db.postgres.Exec(ctx, `CREATE COLLATION IF NOT EXISTS "binary" FROM "C"`)
 		if err != nil {
@@ -70,6 +77,18 @@ func (db *DB) migrateUp(ctx context.Context) error {
 	}
 	_, err = provider.Up(ctx)
 	return err
+}
+
+// forMigration opens connections beside those that serve.
+func (db *DB) forMigration() (*sql.DB, error) {
+	if db.postgres != nil {
+		return stdlib.OpenDBFromPool(db.postgres), nil
+	}
+	target, err := sql.Open("sqlite", sqliteDSN(db.sqlite.path, "query_only(0)"))
+	if err == nil {
+		target.SetMaxOpenConns(1)
+	}
+	return target, err
 }
 
 // SchemaVersion returns the version of the database's schema, 0 when it has

@@ -32,7 +32,7 @@ var contests = map[string]contest{
 	"Consume": {
 		prepare: func(*testing.T, *store.DB, string) {},
 		attempt: func(ctx context.Context, db *store.DB, id string, _ int) error {
-			return db.Consume(ctx, "", gatehouse.ConsumeAssertion, id, now.Add(time.Minute), now)
+			return db.Consume(ctx, "", gatehouse.ConsumeAssertion, id, now, now.Add(time.Minute), now)
 		},
 		lost:  gatehouse.ErrSpent,
 		after: func(*testing.T, *store.DB, string) {},

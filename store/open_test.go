@@ -83,7 +83,7 @@ func TestSQLitePragmas(t *testing.T) {
 	for _, pool := range store.SQLitePools(db) {
 		pool.DB.SetMaxIdleConns(0) // each query on a new connection
 		for pragma, want := range map[string]string{
-			"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "5000", "query_only": pool.QueryOnly,
+			"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1", "busy_timeout": "1000", "query_only": pool.QueryOnly,
 		} {
 			for range 2 {
 				equal(t, column(t, pool.DB, "PRAGMA "+pragma), []string{want})
@@ -176,7 +176,7 @@ func TestPostgresRetries(t *testing.T) {
 			fail("3")
 			exec(t, beside, `CREATE TRIGGER fail BEFORE INSERT ON consumed FOR EACH ROW EXECUTE FUNCTION fail()`)
 			consume := func(key string) error {
-				return db.Consume(t.Context(), "", gatehouse.ConsumeAssertion, key, now, now)
+				return db.Consume(t.Context(), "", gatehouse.ConsumeAssertion, key, now, now, now)
 			}
 			if err := consume("key"); err != nil {
 				t.Errorf("after three failures: %v", err)
@@ -217,7 +217,7 @@ func TestPostgresGone(t *testing.T) {
 		"Client":       func() error { _, err := db.Client(ctx, "tpp"); return err },
 		"Clients":      func() error { _, err := db.Clients(ctx, "", 10); return err },
 		"CreateClient": func() error { return db.CreateClient(ctx, aClient("tpp")) },
-		"Consume":      func() error { return db.Consume(ctx, "", gatehouse.ConsumeAssertion, "key", now, now) },
+		"Consume":      func() error { return db.Consume(ctx, "", gatehouse.ConsumeAssertion, "key", now, now, now) },
 		"ExchangeCode": func() error { return db.ExchangeCode(ctx, "alpha", "a", anAccessToken("alpha", "t", "a"), nil, now) },
 		"UpdateClient": func() error { return db.UpdateClient(ctx, aClient("tpp")) },
 		"Ping":         func() error { return db.Ping(ctx) },

@@ -1,8 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"time"
 
 	"gatehouse"
 )
@@ -23,7 +26,12 @@ func (db *DB) CreateProvider(ctx context.Context, p *gatehouse.Provider, keys []
 			INSERT INTO signing_keys (provider, kid, alg, sealed, kek_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 			p.Code, k.KID, k.Alg, base64url(k.Sealed), k.KEKID, unixMillis(k.CreatedAt)))
 	}
-	_, err = db.write(ctx, statements...)
+	out, err := db.write(ctx, db.changed(statements, "provider", p.Code)...)
+	if out.repeated && errors.Is(err, gatehouse.ErrExists) {
+		if found, notThere := db.Provider(ctx, p.Code); notThere == nil && bytes.Equal(found.SubjectSalt, p.SubjectSalt) {
+			return nil
+		}
+	}
 	return err
 }
 
@@ -32,7 +40,7 @@ func (db *DB) Provider(ctx context.Context, code string) (*gatehouse.Provider, e
 	var p gatehouse.Provider
 	err := db.readRow(ctx, query(`
 		SELECT settings, code, app_id, app_secret_hash, subject_salt, version, created_at, updated_at
-		FROM providers WHERE code = $1`, code), providerFields(&p)...)
+		FROM providers WHERE code = $1 AND deleted_at IS NULL`, code), providerFields(&p)...)
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +52,7 @@ func (db *DB) ProviderByAppID(ctx context.Context, appID string) (*gatehouse.Pro
 	var p gatehouse.Provider
 	err := db.readRow(ctx, query(`
 		SELECT settings, code, app_id, app_secret_hash, subject_salt, version, created_at, updated_at
-		FROM providers WHERE app_id = $1`, appID), providerFields(&p)...)
+		FROM providers WHERE app_id = $1 AND deleted_at IS NULL`, appID), providerFields(&p)...)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +64,7 @@ func (db *DB) Providers(ctx context.Context, after string, limit int) ([]*gateho
 	var list []*gatehouse.Provider
 	err := db.readRows(ctx, query(`
 		SELECT settings, code, app_id, app_secret_hash, subject_salt, version, created_at, updated_at
-		FROM providers WHERE code > $1 ORDER BY code LIMIT $2`, after, limit), func() []any {
+		FROM providers WHERE code > $1 AND deleted_at IS NULL ORDER BY code LIMIT $2`, after, limit), func() []any {
 		list = append(list, new(gatehouse.Provider))
 		return providerFields(list[len(list)-1])
 	})
@@ -76,22 +84,42 @@ func (db *DB) UpdateProvider(ctx context.Context, p *gatehouse.Provider) error {
 	if err != nil {
 		return err
 	}
-	changed, err := db.write(ctx, query(`
+	out, err := db.write(ctx, db.changed([]statement{query(`
 		UPDATE providers SET app_id = $3, app_secret_hash = $4, subject_salt = $5, settings = $6, updated_at = $7,
 		       version = version + 1
-		WHERE code = $1 AND version = $2`,
+		WHERE code = $1 AND version = $2 AND deleted_at IS NULL`,
 		p.Code, p.Version, p.Connector.AppID, base64url(p.Connector.AppSecretHash), base64url(p.SubjectSalt),
-		string(settings), unixMillis(p.UpdatedAt)))
+		string(settings), unixMillis(p.UpdatedAt))}, "provider", p.Code)...)
 	if err != nil {
 		return err
 	}
-	if changed[0] == 0 {
-		if _, err := db.Provider(ctx, p.Code); err != nil {
+	if out.changed[0] == 0 {
+		found, err := db.Provider(ctx, p.Code)
+		if err != nil {
 			return err
 		}
-		return gatehouse.ErrConflict
+		if !out.repeated || found.Version != p.Version+1 || !found.UpdatedAt.Equal(milliseconds(p.UpdatedAt)) {
+			return gatehouse.ErrConflict
+		}
 	}
 	p.Version++
+	return nil
+}
+
+// DeleteProvider ends a provider for good. The row stays, so that nobody else
+// ever speaks in the name of its issuer; app_id makes room.
+func (db *DB) DeleteProvider(ctx context.Context, code string, now time.Time) error {
+	out, err := db.write(ctx, db.changed([]statement{query(`
+		UPDATE providers SET deleted_at = $2, updated_at = $2, app_id = 'deleted ' || code, app_secret_hash = NULL, subject_salt = NULL,
+		       settings = '{}', version = version + 1
+		WHERE code = $1 AND deleted_at IS NULL`, code, unixMillis(now)), query(`
+		DELETE FROM signing_keys WHERE provider = $1`, code)}, "provider", code)...)
+	if err != nil {
+		return err
+	}
+	if out.changed[0] == 0 && !out.repeated { // a repetition may have met its own deletion
+		return gatehouse.ErrNotFound
+	}
 	return nil
 }
 

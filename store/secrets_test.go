@@ -28,13 +28,13 @@ func TestHashesOnly(t *testing.T) {
 		a.CodeHash = gatehouse.HashSecret(code)
 		must(t, db.CreateAuthorization(ctx, a))
 		must(t, db.ApproveAuthorization(ctx, "alpha", "visit", aGrant("alpha", "grant"), now))
-		must(t, db.Consume(ctx, "", gatehouse.ConsumeAssertion, jti, now.Add(time.Minute), now))
+		must(t, db.Consume(ctx, "", gatehouse.ConsumeAssertion, jti, now, now.Add(time.Minute), now))
 		accessToken, refreshToken := anAccessToken("alpha", accessID, "grant"), aRefreshToken("alpha", refreshID, "grant")
 		accessToken.Hash, refreshToken.Hash = gatehouse.HashSecret(access), gatehouse.HashSecret(refresh)
 		must(t, db.ExchangeCode(ctx, "alpha", "visit", accessToken, refreshToken, now))
 		secondToken := anAccessToken("alpha", secondID, "grant")
 		secondToken.Hash = gatehouse.HashSecret(second)
-		must(t, db.Refresh(ctx, "alpha", refreshID, secondToken, now))
+		must(t, db.Refresh(ctx, "alpha", refreshID, secondToken, nil, 0, now))
 
 		everything := strings.Join(dump(t, raw(t, url)), "\n")
 		if path, ok := strings.CutPrefix(url, "sqlite:"); ok {

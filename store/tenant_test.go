@@ -94,7 +94,7 @@ var tenantCases = map[string]tenantCase{
 	"Consume": {
 		prepare: nothing,
 		act: func(ctx context.Context, db *store.DB, provider, id string) error {
-			return db.Consume(ctx, provider, gatehouse.ConsumeAssertion, id, now.Add(time.Minute), now)
+			return db.Consume(ctx, provider, gatehouse.ConsumeAssertion, id, now, now.Add(time.Minute), now)
 		},
 	},
 	"CreateAuthorization": {
@@ -164,7 +164,7 @@ var tenantCases = map[string]tenantCase{
 		prepare:   granted,
 		elsewhere: gatehouse.ErrNotFound,
 		act: func(ctx context.Context, db *store.DB, provider, id string) error {
-			return db.Refresh(ctx, provider, id, anAccessToken(provider, gatehouse.NewID(now), id), now)
+			return db.Refresh(ctx, provider, id, anAccessToken(provider, gatehouse.NewID(now), id), nil, 0, now)
 		},
 	},
 	"RefreshToken": {
@@ -279,13 +279,13 @@ func TestGrantOfAnotherProvider(t *testing.T) {
 				return db.ExchangeCode(ctx, "alpha", "visit", anAccessToken("alpha", "a", "visit"), nil, now)
 			}, gatehouse.ErrConflict},
 			{"refresh at alpha", func() error {
-				return db.Refresh(ctx, "alpha", "refresh", anAccessToken("alpha", "b", "refresh"), now)
+				return db.Refresh(ctx, "alpha", "refresh", anAccessToken("alpha", "b", "refresh"), nil, 0, now)
 			}, gatehouse.ErrNotFound},
 			{"exchange at beta", func() error {
 				return db.ExchangeCode(ctx, "beta", "visit", anAccessToken("beta", "a", "visit"), nil, now)
 			}, nil},
 			{"refresh at beta", func() error {
-				return db.Refresh(ctx, "beta", "refresh", anAccessToken("beta", "b", "refresh"), now)
+				return db.Refresh(ctx, "beta", "refresh", anAccessToken("beta", "b", "refresh"), nil, 0, now)
 			}, nil},
 		})
 		for _, provider := range []string{"alpha", "beta"} {

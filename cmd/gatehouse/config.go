@@ -66,6 +66,8 @@ type config struct {
 	Log              logConfig      `yaml:"log"`
 	Timeouts         timeoutsConfig `yaml:"timeouts"`
 	Limits           limitsConfig   `yaml:"limits"`
+	// How often rows that ended a day ago are deleted.
+	PurgeEvery gatehouse.Duration `yaml:"purge_every"`
 	// Unsafe, for development alone: plain http beyond loopback addresses,
 	// in base_url and listen.
 	AllowPlainHTTP bool `yaml:"allow_plain_http"`
@@ -73,6 +75,9 @@ type config struct {
 	// keys are read from by URL although they are not public. A list; it
 	// cannot come from the environment.
 	AllowJWKSFetch []string `yaml:"allow_jwks_fetch"`
+	// Unsafe, for development alone: whoever reaches admin_listen moves the
+	// server's clock, by PUT /clock with {"offset":"2h"}.
+	AllowClockControl bool `yaml:"allow_clock_control"`
 }
 
 type tlsConfig struct {
@@ -132,7 +137,10 @@ type timeoutsConfig struct {
 	Write gatehouse.Duration `yaml:"write"`
 	// Keeping a connection open between requests.
 	Idle gatehouse.Duration `yaml:"idle"`
-	// Finishing requests under way when the server is told to stop.
+	// Going on to serve, but not ready, when the server is told to stop: as
+	// long as the load balancer takes to notice. 0s stops at once.
+	Drain gatehouse.Duration `yaml:"drain"`
+	// Finishing requests under way after that.
 	Shutdown gatehouse.Duration `yaml:"shutdown"`
 }
 
@@ -162,9 +170,11 @@ func defaultConfig() *config {
 			Read:       gatehouse.Duration(10 * time.Second),
 			Write:      gatehouse.Duration(30 * time.Second),
 			Idle:       gatehouse.Duration(60 * time.Second),
+			Drain:      gatehouse.Duration(5 * time.Second),
 			Shutdown:   gatehouse.Duration(10 * time.Second),
 		},
-		Limits: limitsConfig{HeaderBytes: 32 << 10},
+		Limits:     limitsConfig{HeaderBytes: 32 << 10},
+		PurgeEvery: gatehouse.Duration(time.Minute),
 	}
 }
 
@@ -299,6 +309,8 @@ func (c *config) validate() error {
 		return errors.New("allow_plain_http is unsafe and refused in mode production")
 	case c.Mode == production && len(c.AllowJWKSFetch) > 0:
 		return errors.New("allow_jwks_fetch is unsafe and refused in mode production")
+	case c.Mode == production && c.AllowClockControl:
+		return errors.New("allow_clock_control is unsafe and refused in mode production")
 	}
 	if err := c.validateListeners(); err != nil {
 		return err
@@ -310,6 +322,8 @@ func (c *config) validate() error {
 		return errors.New("log.format must be json or text")
 	case c.Limits.HeaderBytes < minHeaderBytes || c.Limits.HeaderBytes > maxHeaderBytes:
 		return fmt.Errorf("limits.header_bytes must be %d to %d", minHeaderBytes, maxHeaderBytes)
+	case c.PurgeEvery < gatehouse.Duration(time.Second) || c.PurgeEvery > gatehouse.Duration(24*time.Hour):
+		return errors.New("purge_every must be 1s to 24h")
 	}
 	if _, err := c.logLevel(); err != nil {
 		return err
@@ -319,8 +333,11 @@ func (c *config) validate() error {
 	}
 	timeouts := reflect.ValueOf(c.Timeouts)
 	for field, value := range timeouts.Fields() {
-		if d := time.Duration(value.Int()); d < time.Millisecond || d > time.Hour {
-			return fmt.Errorf("timeouts.%s must be 1ms to 1h", field.Tag.Get("yaml"))
+		name := field.Tag.Get("yaml")
+		switch d := time.Duration(value.Int()); {
+		case d == 0 && name == "drain":
+		case d < time.Millisecond || d > time.Hour:
+			return fmt.Errorf("timeouts.%s must be 1ms to 1h", name)
 		}
 	}
 	return nil

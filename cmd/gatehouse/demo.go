@@ -124,7 +124,7 @@ func (c *cli) demo(ctx context.Context, d demo) error {
 	config := defaultConfig()
 	served := make(chan error, 1)
 	go func() {
-		served <- serveSites(serving, time.Duration(config.Timeouts.Shutdown), func() {},
+		served <- serveSites(serving, timeoutsConfig{Shutdown: config.Timeouts.Shutdown}, func() {},
 			newSite(sideListener, side, config, log, certificate),
 			newSite(listener, server.Handler(), config, log, certificate))
 	}()

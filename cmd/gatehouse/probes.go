@@ -30,11 +30,22 @@ type readiness struct {
 	Keys     string `json:"keys"`     // ok, unavailable, unknown
 }
 
-func (p *probes) handler() http.Handler {
+func (p *probes) handler() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", p.healthz)
 	mux.HandleFunc("GET /readyz", p.readyz)
 	return mux
+}
+
+// closing ends connections with the answer that is under way, while draining:
+// the next request is for another server.
+func (p *probes) closing(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.draining.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // healthz answers while the process can answer at all: restarting it would not

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,7 +18,7 @@ import (
 
 func (c *cli) providerCommand() *cobra.Command {
 	return group("provider", "Manage providers, the banks",
-		c.providerAdd(), c.providerList(), c.providerShow(), c.providerDisable(), c.providerEnable())
+		c.providerAdd(), c.providerList(), c.providerShow(), c.providerDisable(), c.providerEnable(), c.providerDelete())
 }
 
 func (c *cli) providerAdd() *cobra.Command {
@@ -66,6 +67,7 @@ func (c *cli) providerAdd() *cobra.Command {
 	f.BoolVar(&n.Rules.RequireSignedRequest, "require-signed-request-object", false, "refuse authorization requests that are not signed")
 	f.BoolVar(&n.Rules.RequirePKCE, "require-pkce", false, "refuse authorization requests without code_challenge")
 	f.BoolVar(&n.Rules.OpenRegistration, "open-registration", false, "let anybody register without a software statement, at a sandbox provider")
+	f.BoolVar(&n.Rules.RotateRefreshTokens, "rotate-refresh-tokens", false, "give out a new refresh token with every refresh")
 	f.BoolVar(&n.Rules.LegacyRequestObjects, "legacy-request-objects", false, "take request objects of first-generation TPP software")
 	defaults := gatehouse.Rules{}.WithDefaults()
 	for name, rule := range map[string]struct {
@@ -77,6 +79,7 @@ func (c *cli) providerAdd() *cobra.Command {
 		"code-lifetime":          {&n.Rules.CodeLifetime, defaults.CodeLifetime, "lifetime of codes"},
 		"access-token-lifetime":  {&n.Rules.AccessTokenLifetime, defaults.AccessTokenLifetime, "lifetime of access tokens"},
 		"grant-lifetime":         {&n.Rules.GrantLifetime, defaults.GrantLifetime, "lifetime of grants and their refresh tokens"},
+		"rotation-grace":         {&n.Rules.RotationGrace, defaults.RotationGrace, "how long a rotated refresh token can be used again for the same successor"},
 		"assertion-max-lifetime": {&n.Rules.AssertionMaxLifetime, defaults.AssertionMaxLifetime, "how far ahead exp of an assertion may be"},
 		"clock-skew":             {&n.Rules.ClockSkew, defaults.ClockSkew, "how far ahead iat and nbf may be"},
 	} {
@@ -157,6 +160,24 @@ func (c *cli) providerEnable() *cobra.Command {
 		}),
 	}
 	oneOf(cmd.Flags(), cmd, &status, "status", "live, or sandbox: also serves test credentials", gatehouse.Live, gatehouse.Sandbox)
+	return cmd
+}
+
+func (c *cli) providerDelete() *cobra.Command {
+	var sure bool
+	cmd := &cobra.Command{
+		Use:   "delete PROVIDER_CODE",
+		Short: "End a provider for good: its keys and tokens are erased, its code stays taken",
+		Args:  cobra.ExactArgs(1),
+		// No completion: what cannot be undone is typed.
+		RunE: c.administer(func(ctx context.Context, a *admin.Admin, args []string) error {
+			if !sure {
+				return errors.New("nothing was deleted: say --yes")
+			}
+			return a.DeleteProvider(ctx, args[0])
+		}),
+	}
+	cmd.Flags().BoolVar(&sure, "yes", false, "this cannot be undone")
 	return cmd
 }
 

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"gatehouse/oidc"
+	"gatehouse/store"
 )
 
 func (c *cli) serveCommand() *cobra.Command {
@@ -82,19 +84,51 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 
 	fetcher := config.fetcher(log)
 	defer fetcher.Close()
+	clock := &clock{}
 	server := &oidc.Server{
-		Store: db, KEK: kek, BaseURL: config.BaseURL, Now: time.Now, Log: log,
+		Store: db, KEK: kek, BaseURL: config.BaseURL, Now: clock.now, Log: log,
 		Directories: directories, Trust: trust, Fetcher: fetcher,
 	}
 	probes := &probes{ready: server.Ready, log: log}
-	public := newSite(publicListener, server.Handler(), config, log, certificate)
-	admin := newSite(adminListener, probes.handler(), config, log, nil)
+	control := probes.handler()
+	if config.AllowClockControl {
+		control.HandleFunc("GET /clock", clock.handle)
+		control.HandleFunc("PUT /clock", clock.handle)
+	}
+	public := newSite(publicListener, probes.closing(server.Handler()), config, log, certificate)
+	admin := newSite(adminListener, control, config, log, nil)
+	working, stopWorking := context.WithCancel(ctx)
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer stopWorking()
+	workers.Go(func() { server.Watch(working) })
+	workers.Go(func() { purge(working, db, time.Duration(config.PurgeEvery), clock.now, log) })
 	log.Info("serving", "base_url", config.BaseURL, "listen", public.url(), "admin_listen", admin.url(), "version", readBuild().Version)
 	fmt.Fprintln(c.stdout, "ready", public.url())
-	return serveSites(ctx, time.Duration(config.Timeouts.Shutdown), func() {
+	return serveSites(ctx, config.Timeouts, func() {
 		probes.draining.Store(true)
 		log.Info("stopping")
 	}, public, admin)
+}
+
+// purge deletes old rows again and again, until ctx ends.
+func purge(ctx context.Context, db *store.DB, every time.Duration, now func() time.Time, log *slog.Logger) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		deleted, err := db.Purge(ctx, now())
+		switch {
+		case err != nil && ctx.Err() == nil:
+			log.Warn("purge", "deleted", deleted, "error", err)
+		case deleted > 0:
+			log.Info("purge", "deleted", deleted)
+		}
+	}
 }
 
 func newLog(w io.Writer, config *config) *slog.Logger {

@@ -32,6 +32,7 @@ func settings(t *testing.T, database string, more ...string) []string {
 		"BASE_URL=https://gatehouse.example",
 		"LISTEN=127.0.0.1:0",
 		"ADMIN_LISTEN=127.0.0.1:0",
+		"TIMEOUTS_DRAIN=0s",
 		"DATABASE=" + database,
 		"KEY_ENCRYPTION_KEY=" + kekText('k'),
 	}, more...)

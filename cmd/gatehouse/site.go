@@ -69,10 +69,11 @@ func (s *site) serve() error {
 	return s.server.Serve(s.listener)
 }
 
-// serveSites serves until ctx ends or a site fails. Then it calls stopping and
-// stops one site after the other: no new connections, requests under way
-// finish within grace. It returns when nothing runs any more.
-func serveSites(ctx context.Context, grace time.Duration, stopping func(), sites ...*site) error {
+// serveSites serves until ctx ends or a site fails. Then it calls stopping,
+// goes on for as long as timeouts.drain, and stops one site after the other: no
+// new connections, requests under way finish within timeouts.shutdown. It
+// returns when nothing runs any more.
+func serveSites(ctx context.Context, timeouts timeoutsConfig, stopping func(), sites ...*site) error {
 	served := make(chan error, len(sites))
 	for _, s := range sites {
 		go func() { served <- s.serve() }()
@@ -85,7 +86,14 @@ func serveSites(ctx context.Context, grace time.Duration, stopping func(), sites
 		running--
 	}
 	stopping()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	if running == len(sites) {
+		select {
+		case <-time.After(time.Duration(timeouts.Drain)):
+		case fault = <-served:
+			running--
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(timeouts.Shutdown))
 	defer cancel()
 	for _, s := range sites {
 		if err := s.server.Shutdown(ctx); err != nil {

@@ -148,14 +148,10 @@ func startPostgres() (server string, stop func() error, err error) {
 	if err != nil {
 		return "", nil, errors.Join(err, remove())
 	}
-	data := filepath.Join(dir, "data")
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres", "--auth", "trust",
-		"--encoding", "UTF8", "--locale", "C", "--no-sync")
-	initdb.Dir, initdb.SysProcAttr = dir, attributes
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return "", nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, out), remove())
+	if err := initialize(bin, dir, attributes); err != nil {
+		return "", nil, errors.Join(err, remove())
 	}
-	postgres := exec.Command("/bin/sh", "-c", supervise, "sh", filepath.Join(bin, "postgres"), "-D", data,
+	postgres := exec.Command("/bin/sh", "-c", supervise, "sh", filepath.Join(bin, "postgres"), "-D", filepath.Join(dir, "data"),
 		"-c", "listen_addresses=", "-c", "unix_socket_directories="+dir, "-c", "max_connections=200", "-c", "fsync=on")
 	postgres.Dir, postgres.SysProcAttr = dir, attributes
 	log, err := os.Create(filepath.Join(dir, "log"))
@@ -172,29 +168,14 @@ func startPostgres() (server string, stop func() error, err error) {
 		return "", nil, errors.Join(err, remove())
 	}
 	stop = func() error { return errors.Join(stdin.Close(), postgres.Wait(), remove()) }
-	server = (&url.URL{Scheme: "postgres", Path: "/postgres", RawQuery: url.Values{"host": {dir}, "user": {"postgres"}}.Encode()}).String()
-	if err := await(server); err != nil {
+	server = socketURL(dir)
+	ctx, cancel := context.WithTimeout(context.Background(), startTime)
+	defer cancel()
+	if err := awaitAnswer(ctx, server); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		return "", nil, errors.Join(fmt.Errorf("%w: %s", err, text), stop())
 	}
 	return server, stop, nil
-}
-
-// await returns when the server answers.
-func await(server string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	for {
-		conn, err := pgx.Connect(ctx, server)
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("postgres does not answer: %w", err)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
 }
 
 // binaries returns the directory of PostgreSQL's programs, which Debian keeps

@@ -1,0 +1,180 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"gatehouse"
+)
+
+func openPostgres(ctx context.Context, raw string) (*DB, error) {
+	config, err := pgxpool.ParseConfig(raw)
+	if err != nil { // without the cause, which may quote the password
+		return nil, errors.New("database url is not of the form postgres://user:password@host:port/database?parameter=value")
+	}
+	if u, err := url.Parse(raw); err == nil && !u.Query().Has("pool_max_conns") {
+		config.MaxConns = int32(2*runtime.GOMAXPROCS(0) + 4)
+	}
+	conn := config.ConnConfig
+	if conn.ConnectTimeout == 0 || conn.ConnectTimeout > callBudget {
+		conn.ConnectTimeout = callBudget
+	}
+	// A standby knows neither what was spent nor what was revoked a moment ago.
+	if conn.ValidateConnect == nil {
+		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	// A call that is given up is cancelled in the server, too; else it would go
+	// on there, holding locks.
+	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: lockWait / 2}
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	db := &DB{postgres: pool}
+	if err := pool.Ping(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %w", err), db.Close())
+	}
+	return db, nil
+}
+
+// withConnection waits a while for a connection and calls use with it. It says
+// of an error whether the connection is lost.
+func (db *DB) withConnection(ctx context.Context, use func(*pgx.Conn) error) error {
+	wait, cancel := context.WithTimeout(ctx, lockWait)
+	defer cancel()
+	conn, err := db.postgres.Acquire(wait)
+	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok && wait.Err() == nil {
+		return lost{error: connect}
+	}
+	if err != nil {
+		return fmt.Errorf("database connection: %w", err)
+	}
+	defer conn.Release()
+	err = use(conn.Conn())
+	if isPostgres(err, "25006") { // read_only_sql_transaction: another server may be the primary now
+		conn.Conn().Close(ctx)
+		return lost{error: err}
+	}
+	if err != nil && conn.Conn().IsClosed() {
+		return lost{err, !pgconn.SafeToRetry(err)}
+	}
+	return err
+}
+
+// writePostgres sends all statements at once; without BEGIN and COMMIT between
+// them they are one transaction, which ends with the batch.
+func (db *DB) writePostgres(ctx context.Context, statements []statement) ([]int64, error) {
+	var batch pgx.Batch
+	for _, s := range statements {
+		batch.Queue(s.sql, s.args...)
+	}
+	changed := make([]int64, len(statements))
+	return changed, db.withConnection(ctx, func(conn *pgx.Conn) error {
+		results := conn.SendBatch(ctx, &batch)
+		for i := range statements {
+			tag, err := results.Exec()
+			if err != nil {
+				results.Close() // returns the same error
+				return err
+			}
+			changed[i] = tag.RowsAffected()
+		}
+		return results.Close()
+	})
+}
+
+func (db *DB) readPostgres(ctx context.Context, q statement, fields func() []any) error {
+	return db.withConnection(ctx, func(conn *pgx.Conn) error {
+		rows, err := conn.Query(ctx, q.sql, q.args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		return scan(rows, fields)
+	})
+}
+
+// channel is where changes are announced.
+const channel = "gatehouse"
+
+// changed announces a change with the transaction that makes it; see Watch.
+func (db *DB) changed(statements []statement, what, key string) []statement {
+	if db.postgres == nil {
+		return statements
+	}
+	return append(statements, query(`SELECT pg_notify('`+channel+`', $1)`, what+" "+key))
+}
+
+const (
+	watchPatience = 30 * time.Second // how long a silent connection is believed
+	watchPause    = time.Second      // before the next attempt to connect
+)
+
+// Watch reports changes that any process makes, until ctx ends.
+func (db *DB) Watch(ctx context.Context, changed func(gatehouse.Change)) {
+	if db.postgres == nil {
+		<-ctx.Done()
+		return
+	}
+	for ctx.Err() == nil {
+		db.listen(ctx, changed) // its error is that of the next attempt, or of the next read
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchPause):
+		}
+	}
+}
+
+// listen reports changes until its connection fails.
+func (db *DB) listen(ctx context.Context, changed func(gatehouse.Change)) error {
+	config := db.postgres.Config().ConnConfig.Copy()
+	// There is no query to cancel.
+	config.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.DeadlineContextWatcherHandler{Conn: c.Conn()}
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return err
+	}
+	changed(gatehouse.Change{}) // what happened before nobody has told
+	for {
+		wait, cancel := context.WithTimeout(ctx, watchPatience)
+		notification, err := conn.WaitForNotification(wait)
+		cancel()
+		switch {
+		case err == nil:
+			what, key, _ := strings.Cut(notification.Payload, " ")
+			switch what {
+			case "provider":
+				changed(gatehouse.Change{Provider: key})
+			case "client":
+				changed(gatehouse.Change{ClientID: key})
+			}
+		case wait.Err() != nil && ctx.Err() == nil:
+			ask, cancel := context.WithTimeout(ctx, callBudget)
+			err := conn.Ping(ask)
+			cancel()
+			if err != nil {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}

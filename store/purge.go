@@ -1,0 +1,82 @@
+package store
+
+import (
+	"context"
+	"time"
+)
+
+// purgeBatch bounds a transaction of the purge: on SQLite nobody else writes
+// meanwhile.
+const purgeBatch = 500
+
+// purges delete some rows each, at most $1, that ended at or before $2 or
+// belong to a deleted provider. Tokens go before their grants. What is deleted
+// from consumed leaves its mark, for Consume.
+var purges = []struct {
+	keptFor time.Duration
+	sql     []string
+}{
+	{0, []string{`
+		INSERT INTO marks (name, at) SELECT 'purged', MAX(keep_until) FROM
+			(SELECT keep_until FROM consumed WHERE keep_until <= $2 ORDER BY keep_until LIMIT $1) AS batch
+		HAVING MAX(keep_until) IS NOT NULL
+		ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE marks.at < excluded.at`, `
+		DELETE FROM consumed WHERE (provider, kind, key_hash) IN
+			(SELECT provider, kind, key_hash FROM consumed WHERE keep_until <= $2 ORDER BY keep_until LIMIT $1)`}},
+	{keptFor, []string{`
+		DELETE FROM access_tokens WHERE (provider, id) IN
+			(SELECT provider, id FROM access_tokens WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
+	{keptFor, []string{`
+		DELETE FROM refresh_tokens WHERE (provider, id) IN
+			(SELECT provider, id FROM refresh_tokens WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
+	{keptFor, []string{`
+		DELETE FROM authorizations WHERE (provider, id) IN
+			(SELECT provider, id FROM authorizations WHERE expires_at <= $2 AND (code_expires_at IS NULL OR code_expires_at <= $2)
+			 ORDER BY expires_at LIMIT $1)`}},
+	{keptFor, []string{`
+		DELETE FROM grants WHERE (provider, id) IN
+			(SELECT provider, id FROM grants WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM access_tokens WHERE (provider, id) IN
+			(SELECT provider, id FROM access_tokens WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM refresh_tokens WHERE (provider, id) IN
+			(SELECT provider, id FROM refresh_tokens WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM authorizations WHERE (provider, id) IN
+			(SELECT provider, id FROM authorizations WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM grants WHERE (provider, id) IN
+			(SELECT provider, id FROM grants WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
+}
+
+// Purge deletes what ended at least a day before now, a little at a time. Each
+// transaction is followed by a pause as long as itself, so that half of the
+// time at least is everybody else's. Processes that purge at the same time
+// wait for each other's rows, and stop when they find none of their own.
+func (db *DB) Purge(ctx context.Context, now time.Time) (deleted int, err error) {
+	for _, purge := range purges {
+		var statements []statement
+		for _, text := range purge.sql {
+			statements = append(statements, query(text, purgeBatch, unixMillis(now.Add(-purge.keptFor))))
+		}
+		for {
+			began := time.Now()
+			out, err := db.write(ctx, statements...)
+			if err != nil {
+				return deleted, err
+			}
+			n := int(out.changed[len(out.changed)-1])
+			deleted += n
+			if n < purgeBatch {
+				break
+			}
+			select {
+			case <-ctx.Done():
+				return deleted, ctx.Err()
+			case <-time.After(time.Since(began)):
+			}
+		}
+	}
+	return deleted, nil
+}
