@@ -13,6 +13,10 @@ import (
 	"gatehouse"
 )
 
+// ErrReadOnly: the database is a standby, or takes no writes for another
+// reason.
+var ErrReadOnly = errors.New("the database is read-only")
+
 const (
 	// callBudget is how long one call of the store may take, all attempts
 	// together, whatever its caller's deadline.

@@ -24,7 +24,7 @@ func (db *DB) CreateAuthorization(ctx context.Context, a *gatehouse.Authorizatio
 		unixMillis(a.CodeExpiresAt), unixMillis(a.CreatedAt), unixMillis(a.ExpiresAt)))
 	if out.repeated && errors.Is(err, gatehouse.ErrExists) {
 		if _, notThere := db.Authorization(ctx, a.Provider, a.ID); notThere == nil {
-			return nil
+			return db.confirm(ctx)
 		}
 	}
 	return err
@@ -113,7 +113,7 @@ func (db *DB) decided(ctx context.Context, provider, id string, out outcome, err
 		return err
 	}
 	if out.repeated && mine(a) {
-		return nil
+		return db.confirm(ctx)
 	}
 	return gatehouse.ErrConflict
 }
@@ -135,7 +135,7 @@ func (db *DB) SetCode(ctx context.Context, provider, id string, codeHash []byte,
 	case err != nil:
 		return err
 	case out.repeated && bytes.Equal(a.CodeHash, codeHash):
-		return nil
+		return db.confirm(ctx)
 	case a.Status == gatehouse.AuthorizationDenied:
 		return gatehouse.ErrConflict
 	}

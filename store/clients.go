@@ -36,7 +36,7 @@ func (db *DB) CreateClient(ctx context.Context, c *gatehouse.Client) error {
 		found, notThere := db.Client(ctx, c.ID)
 		if notThere == nil && found.CreatedAt.Equal(milliseconds(c.CreatedAt)) && bytes.Equal(found.RegistrationTokenHash, c.RegistrationTokenHash) &&
 			bytes.Equal(found.SecretHash, c.SecretHash) {
-			return nil
+			return db.confirm(ctx)
 		}
 	}
 	return err
@@ -108,6 +108,9 @@ func (db *DB) UpdateClient(ctx context.Context, c *gatehouse.Client) error {
 		if !out.repeated || found.Version != c.Version+1 || !found.UpdatedAt.Equal(milliseconds(c.UpdatedAt)) {
 			return gatehouse.ErrConflict
 		}
+		if err := db.confirm(ctx); err != nil {
+			return err
+		}
 	}
 	c.Version++
 	return nil
@@ -122,8 +125,11 @@ func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time) error 
 	if err != nil {
 		return err
 	}
-	if out.changed[0] == 0 && !out.repeated { // a repetition may have met its own deletion
-		return gatehouse.ErrNotFound
+	switch {
+	case out.changed[0] == 1:
+		return nil
+	case out.repeated: // it may have met its own deletion
+		return db.confirm(ctx)
 	}
-	return nil
+	return gatehouse.ErrNotFound
 }

@@ -50,7 +50,7 @@ func (db *DB) unlessIssued(ctx context.Context, out outcome, err error, access *
 	if lookErr != nil || !bytes.Equal(found.Hash, access.Hash) {
 		return err
 	}
-	return nil
+	return db.confirm(ctx)
 }
 
 // Refresh adds an access token on the strength of a refresh token, and puts

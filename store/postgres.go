@@ -33,6 +33,11 @@ func openPostgres(ctx context.Context, raw string) (*DB, error) {
 	if conn.ValidateConnect == nil {
 		conn.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
 	}
+	conn.OnNotice = func(c *pgconn.PgConn, n *pgconn.Notice) {
+		if n.SeverityUnlocalized == "WARNING" {
+			c.CustomData()[warning] = n.Message
+		}
+	}
 	// A call that is given up is cancelled in the server, too; else it would go
 	// on there, holding locks.
 	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
@@ -62,15 +67,30 @@ func (db *DB) withConnection(ctx context.Context, use func(*pgx.Conn) error) err
 		return fmt.Errorf("database connection: %w", err)
 	}
 	defer conn.Release()
+	server := conn.Conn().PgConn()
+	delete(server.CustomData(), warning)
 	err = use(conn.Conn())
-	if isPostgres(err, "25006") { // read_only_sql_transaction: another server may be the primary now
+	switch text := server.CustomData()[warning]; {
+	case isPostgres(err, "25006"), isReadOnly(server): // another server may be the primary now
 		conn.Conn().Close(ctx)
-		return lost{error: err}
-	}
-	if err != nil && conn.Conn().IsClosed() {
+		return lost{error: errors.Join(ErrReadOnly, err)}
+	case err != nil && server.IsClosed():
 		return lost{err, !pgconn.SafeToRetry(err)}
+	case err == nil && text != nil:
+		return lost{fmt.Errorf("database warns: %v", text), true}
 	}
 	return err
+}
+
+// warning is where a connection keeps the warning of a statement. There is one
+// that makes a success none: a transaction whose wait for a synchronous standby
+// was cut short is "committed locally, but might not have been replicated".
+const warning = "gatehouse warning"
+
+// isReadOnly reports what the server last said of itself: a standby, or a
+// primary that takes no writes, may not know what was spent or revoked.
+func isReadOnly(server *pgconn.PgConn) bool {
+	return server.ParameterStatus("in_hot_standby") == "on" || server.ParameterStatus("default_transaction_read_only") == "on"
 }
 
 // writePostgres sends all statements at once; without BEGIN and COMMIT between
@@ -91,8 +111,28 @@ func (db *DB) writePostgres(ctx context.Context, statements []statement) ([]int6
 			}
 			changed[i] = tag.RowsAffected()
 		}
-		return results.Close()
+		if err := results.Close(); err != nil {
+			return err
+		}
+		// A call that was cancelled at the last moment may have been answered
+		// before the standby had it.
+		if ctx.Err() != nil {
+			return lost{ctx.Err(), true}
+		}
+		return nil
 	})
+}
+
+// confirm returns when everything that this call has seen is durable, on
+// synchronous standbys, too: a transaction of somebody else can be visible
+// before that. On SQLite it always is.
+func (db *DB) confirm(ctx context.Context) error {
+	if db.postgres == nil {
+		return nil
+	}
+	// A record in the log of the database, which readers of that log ignore.
+	_, err := db.write(ctx, query(`SELECT pg_logical_emit_message(true, '', '')`))
+	return err
 }
 
 func (db *DB) readPostgres(ctx context.Context, q statement, fields func() []any) error {

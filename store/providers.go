@@ -29,7 +29,7 @@ func (db *DB) CreateProvider(ctx context.Context, p *gatehouse.Provider, keys []
 	out, err := db.write(ctx, db.changed(statements, "provider", p.Code)...)
 	if out.repeated && errors.Is(err, gatehouse.ErrExists) {
 		if found, notThere := db.Provider(ctx, p.Code); notThere == nil && bytes.Equal(found.SubjectSalt, p.SubjectSalt) {
-			return nil
+			return db.confirm(ctx)
 		}
 	}
 	return err
@@ -101,6 +101,9 @@ func (db *DB) UpdateProvider(ctx context.Context, p *gatehouse.Provider) error {
 		if !out.repeated || found.Version != p.Version+1 || !found.UpdatedAt.Equal(milliseconds(p.UpdatedAt)) {
 			return gatehouse.ErrConflict
 		}
+		if err := db.confirm(ctx); err != nil {
+			return err
+		}
 	}
 	p.Version++
 	return nil
@@ -117,10 +120,13 @@ func (db *DB) DeleteProvider(ctx context.Context, code string, now time.Time) er
 	if err != nil {
 		return err
 	}
-	if out.changed[0] == 0 && !out.repeated { // a repetition may have met its own deletion
-		return gatehouse.ErrNotFound
+	switch {
+	case out.changed[0] == 1:
+		return nil
+	case out.repeated: // it may have met its own deletion
+		return db.confirm(ctx)
 	}
-	return nil
+	return gatehouse.ErrNotFound
 }
 
 // Keys lists a provider's signing keys, newest first.
