@@ -28,6 +28,8 @@ func (s *Server) documentation(w http.ResponseWriter, r *http.Request, p *provid
 		"JWKS":          p.jwksURI,
 		"Authorization": p.authorizationEndpoint,
 		"Token":         p.tokenEndpoint,
+		"Introspection": s.introspectionEndpoint(p),
+		"Revocation":    s.revocationEndpoint(p),
 		"Scopes":        strings.Join(p.Scopes, " "),
 		"TakesJSON":     p.Profile == gatehouse.ProfilePSD2,
 		"Hosts":         p.HostsAuthorization(),

@@ -17,13 +17,20 @@ import (
 
 	"gatehouse/demobank"
 	"gatehouse/jose"
+	"gatehouse/store/storetest"
 )
 
 // TestMain makes this program, as tested, the command gatehouse of scripts and
 // of tests that start it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"gatehouse": main})
+	testscript.Main(withPostgres{m}, map[string]func(){"gatehouse": main})
 }
+
+// withPostgres runs the tests with a PostgreSQL server at hand; the program
+// under test needs none.
+type withPostgres struct{ m *testing.M }
+
+func (w withPostgres) Run() int { return storetest.Main(w.m) }
 
 // Each script has a directory of its own with jwks.json, a public key, and
 // roots.pem, a certificate of an authority.

@@ -13,8 +13,9 @@ import (
 
 // A finding is a rule that the history breaks.
 type finding struct {
-	rule string // of rules
-	text string
+	rule  string // of rules
+	text  string
+	about *family // whose calls tell more, or nil
 }
 
 // rules are what a history must keep, by letter.
@@ -47,6 +48,13 @@ func found(format string, args ...any) finding {
 	return finding{text: fmt.Sprintf(format, args...)}
 }
 
+// in names the family that a finding is about.
+func (f finding) in(about *family) finding {
+	f.text += " (" + about.name + ")"
+	f.about = about
+	return f
+}
+
 // A ledger is a history sorted by what the calls are about.
 type ledger struct {
 	*history
@@ -60,8 +68,9 @@ type ledger struct {
 // A family is a grant: all tokens that descend from one code or one
 // client_credentials.
 type family struct {
-	name string
-	from *call // that brought its first tokens
+	name  string
+	from  *call // that brought its first tokens
+	calls []*call
 	// refreshed are the calls that present each refresh token, successors what
 	// they were given in its place; at a provider that does not rotate, itself.
 	refreshed  map[string][]*call
@@ -113,6 +122,16 @@ func (t *token) expires() (earliest, latest time.Time) {
 	return t.from.start.Add(life), t.from.end.Add(life + time.Second) // expires_in is cut to seconds
 }
 
+// isGood reports whether the token had not expired when the server answered c,
+// and no replica whose clock is right can have purged it.
+func (t *token) isGood(c *call) bool {
+	earliest, _ := t.expires()
+	return c.steady && t.from.steady && c.end.Add(c.offset).Before(earliest) && c.end.Before(earliest.Add(purgeAge-time.Hour))
+}
+
+// purgeAge is how long rows are kept past their expiry.
+const purgeAge = 24 * time.Hour
+
 func newLedger(h *history, grace time.Duration) *ledger {
 	l := &ledger{history: h, grace: grace, families: map[string]*family{}, codes: map[string]*visit{},
 		jtis: map[string][]*call{}, tokens: map[string]*token{}}
@@ -148,6 +167,11 @@ func newLedger(h *history, grace time.Duration) *ledger {
 			}
 		}
 	}
+	for _, c := range h.calls {
+		if f := l.familyAbout(c); f != nil {
+			f.calls = append(f.calls, c)
+		}
+	}
 	l.findEnds()
 	return l
 }
@@ -157,6 +181,17 @@ func (l *ledger) visit(code string) *visit {
 		l.codes[code] = &visit{}
 	}
 	return l.codes[code]
+}
+
+// familyAbout is the family that a call is about, or nil.
+func (l *ledger) familyAbout(c *call) *family {
+	switch {
+	case c.token != "":
+		return l.families[c.token]
+	case c.code != "":
+		return l.familyOf(l.codes[c.code])
+	}
+	return l.families[c.access]
 }
 
 func (l *ledger) newFamily(origin string, c *call) *family {
@@ -178,7 +213,7 @@ func (l *ledger) join(f *family, c *call) {
 }
 
 // usedBefore marks the refusal of a code that was spent, which ends the grant.
-const usedBefore = "used before"
+const usedBefore = "code was used before"
 
 // findEnds notes what has ended, or may have ended, each family.
 func (l *ledger) findEnds() {
@@ -203,7 +238,13 @@ func (l *ledger) findEnds() {
 		}
 		switch c.outcome {
 		case ok:
-			f.end(c, "it was revoked")
+			// RFC 7009 §2.2: a token that is not valid, such as an expired one,
+			// is answered alike.
+			if t := l.tokens[c.token]; t == nil || t.isGood(c) {
+				f.end(c, "it was revoked")
+			} else {
+				f.mayEnd(c)
+			}
 		case unknown:
 			f.mayEnd(c)
 		}
@@ -280,13 +321,16 @@ func (l *ledger) maybeReplaced(f *family, c *call) bool {
 			}
 		}
 	}
-	first := c.start
 	for _, other := range f.refreshed[c.token] {
-		if other.outcome != refused && other.start.Before(first) {
-			first = other.start
+		if other == c || other.outcome == refused || other.start.After(decided) {
+			continue
+		}
+		// Clocks that differ see the grace end at different times.
+		if decided.Sub(other.start) > l.grace || l.overlaps(other.start, c.end, true) {
+			return true
 		}
 	}
-	return decided.Sub(first) > l.grace || first.Before(c.start) && l.overlaps(first, c.end, true)
+	return false
 }
 
 // invalidGrant is the error of RFC 6749 §5.2 for codes and refresh tokens.
@@ -302,14 +346,13 @@ func (l *ledger) tokensWork() (all []finding) {
 		t := l.tokens[c.token]
 		if t == nil { // a refresh token, which outlives every run, unless it was replaced
 			if !l.superseded(f, c) && !l.overlaps(c.start, c.end, true) {
-				all = append(all, found("a refresh token is inactive at replica %d, although nothing ended its grant (%s)", c.replica, f.name))
+				all = append(all, found("a refresh token is inactive at replica %d, although nothing ended its grant", c.replica).in(f))
 			}
 			continue
 		}
-		earliest, _ := t.expires()
-		if c.steady && t.from.steady && c.end.Add(c.offset).Before(earliest) && !c.end.Before(t.from.end) {
-			all = append(all, found("an access token is inactive at replica %d, %s after it was handed out by a %s at replica %d, although nothing ended its grant (%s)",
-				c.replica, c.start.Sub(t.from.end).Round(time.Millisecond), t.from.kind, t.from.replica, f.name))
+		if t.isGood(c) && !c.end.Before(t.from.end) {
+			all = append(all, found("an access token is inactive at replica %d, %s after it was handed out by a %s at replica %d, although nothing ended its grant",
+				c.replica, c.start.Sub(t.from.end).Round(time.Millisecond), t.from.kind, t.from.replica).in(f))
 		}
 	}
 	return all
@@ -338,11 +381,11 @@ func (l *ledger) singleUse() (all []finding) {
 	for _, f := range l.distinct() {
 		for _, presented := range f.order {
 			if given := slices.Compact(slices.Sorted(slices.Values(f.successors[presented]))); len(given) > 1 {
-				all = append(all, found("a refresh token was replaced by %d different ones (%s)", len(given), f.name))
+				all = append(all, found("a refresh token was replaced by %d different ones", len(given)).in(f))
 			}
 			for _, c := range f.refreshed[presented] {
 				if c.outcome == ok && l.replaced(f, c) {
-					all = append(all, found("a refresh token was taken at replica %d after its successor had been used (%s)", c.replica, f.name))
+					all = append(all, found("a refresh token was taken at replica %d after its successor had been used", c.replica).in(f))
 				}
 			}
 		}
@@ -382,13 +425,13 @@ func (l *ledger) endedStaysEnded() (all []finding) {
 		}
 		switch {
 		case c.kind == introspect && c.active && f.isOver(c.start):
-			all = append(all, found("a token is active at replica %d, %s after its grant ended: %s (%s)", c.replica, c.start.Sub(f.ended).Round(time.Millisecond), f.why, f.name))
+			all = append(all, found("a token is active at replica %d, %s after its grant ended: %s", c.replica, c.start.Sub(f.ended).Round(time.Millisecond), f.why).in(f))
 		case c.kind == refresh && f.isOver(c.start):
-			all = append(all, found("a refresh succeeded at replica %d, %s after the grant ended: %s (%s)", c.replica, c.start.Sub(f.ended).Round(time.Millisecond), f.why, f.name))
+			all = append(all, found("a refresh succeeded at replica %d, %s after the grant ended: %s", c.replica, c.start.Sub(f.ended).Round(time.Millisecond), f.why).in(f))
 		case c.kind == introspect && c.active && l.tokens[c.token] != nil:
 			t := l.tokens[c.token]
 			if _, latest := t.expires(); c.steady && t.from.steady && c.start.Add(c.offset).After(latest) {
-				all = append(all, found("an access token is active at replica %d, %s after its expiry (%s)", c.replica, c.start.Add(c.offset).Sub(latest).Round(time.Millisecond), f.name))
+				all = append(all, found("an access token is active at replica %d, %s after its expiry", c.replica, c.start.Add(c.offset).Sub(latest).Round(time.Millisecond)).in(f))
 			}
 		}
 	}

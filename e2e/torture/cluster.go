@@ -71,7 +71,7 @@ var clusterPrograms = []struct{ program, pkg string }{
 }
 
 // openCluster starts a cluster. It is an opener.
-func openCluster(ctx context.Context, dir string, replicas int, _ choice) (environment, error) {
+func openCluster(ctx context.Context, dir string, replicas int) (environment, error) {
 	paths, err := findPrograms()
 	if err != nil {
 		return nil, err

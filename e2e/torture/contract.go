@@ -36,7 +36,11 @@ func (l *ledger) contract() (all []finding) {
 		case !slices.Contains(statuses[c.kind], c.status):
 			all = append(all, found("%s at replica %d: %s", c.kind, c.replica, answer(c)))
 		case !l.hasCause(c):
-			all = append(all, found("%s at replica %d was refused without a cause: %s", c.kind, c.replica, answer(c)))
+			f := found("%s at replica %d was refused without a cause: %s", c.kind, c.replica, answer(c))
+			if about := l.familyAbout(c); about != nil {
+				f = f.in(about)
+			}
+			all = append(all, f)
 		}
 	}
 	return all

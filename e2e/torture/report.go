@@ -4,12 +4,32 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"time"
 )
 
 // maxShown bounds the findings of one rule that are printed in full.
 const maxShown = 20
+
+// tell writes what is known about each finding: the calls of its family.
+func tell(w io.Writer, findings []finding) {
+	for _, f := range findings {
+		fmt.Fprintf(w, "(%s) %s\n", f.rule, f.text)
+		if f.about == nil {
+			continue
+		}
+		for _, c := range f.about.calls {
+			fmt.Fprintf(w, "    %s +%-8s replica %d %-18s %s %d %s %q  sent %s%s  got %s %s  active %t  offset %s steady %t\n",
+				c.start.Format("15:04:05.000"), c.end.Sub(c.start).Round(time.Millisecond), c.replica, c.kind, c.outcome, c.status, c.fault, c.description,
+				abbreviated(c.token), c.code, abbreviated(c.access), abbreviated(c.refresh), c.active, c.offset, c.steady)
+		}
+	}
+}
+
+// abbreviated is the end of a token, enough to tell it from others.
+func abbreviated(token string) string { return token[max(0, len(token)-6):] }
 
 // report prints what was done and what came of it.
 func (r *run) report(findings []finding) {

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -63,19 +65,27 @@ func runOn(ctx context.Context, o *options, database, dir string) (found int, er
 	r.audit(context.WithoutCancel(ctx))
 	for _, x := range r.world.replicas {
 		if err := x.stop(); err != nil {
-			r.extra = append(r.extra, finding{"e", err.Error()})
+			r.extra = append(r.extra, finding{rule: "e", text: err.Error()})
 		}
 		for _, line := range x.complaints() {
-			r.extra = append(r.extra, finding{"e", fmt.Sprintf("replica %d: %s", x.number, line)})
+			r.extra = append(r.extra, finding{rule: "e", text: fmt.Sprintf("replica %d: %s", x.number, line)})
 		}
 	}
 	if err := e.check(context.WithoutCancel(ctx)); err != nil {
-		r.extra = append(r.extra, finding{"d", err.Error()})
+		r.extra = append(r.extra, finding{rule: "d", text: err.Error()})
 	}
 	fmt.Printf("  audited in %s\n", time.Since(begun).Round(time.Second))
 	findings := append(r.history.findings(rotationGrace), r.extra...)
 	r.report(findings)
-	return len(findings), nil
+	if len(findings) == 0 || !o.keep {
+		return len(findings), nil
+	}
+	file, err := os.Create(filepath.Join(dir, "findings.txt"))
+	if err != nil {
+		return len(findings), err
+	}
+	tell(file, findings)
+	return len(findings), file.Close()
 }
 
 // setUp makes banks and clients and starts the replicas.
@@ -202,7 +212,7 @@ func (r *run) inject(ctx context.Context, f fault, chance *random) error {
 		return fmt.Errorf("after fault %s the service does not work again", f.name)
 	}
 	if took > recoveryLimit {
-		r.extra = append(r.extra, finding{"f", fmt.Sprintf("after fault %s the service worked again only after %s", f.name, took.Round(100*time.Millisecond))})
+		r.extra = append(r.extra, finding{rule: "f", text: fmt.Sprintf("after fault %s the service worked again only after %s", f.name, took.Round(100*time.Millisecond))})
 	}
 	return nil
 }
