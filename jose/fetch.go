@@ -82,10 +82,16 @@ func (s *source) has(kid string) bool {
 
 // due reports whether the time has come to fetch the set for somebody who wants kid.
 func (s *source) due(now time.Time, kid string) bool {
-	if s.fetching != nil || s.err != nil && now.Sub(s.asked) < retryAfter {
+	if s.fetching != nil || s.err != nil && within(retryAfter, s.asked, now) {
 		return false
 	}
-	return now.Sub(s.read) >= freshFor || !s.has(kid) && now.Sub(s.sought) >= seekAfter
+	return !within(freshFor, s.read, now) || !s.has(kid) && !within(seekAfter, s.sought, now)
+}
+
+// within reports whether now is less than limit after t. A clock that was put back makes nothing last longer.
+func within(limit time.Duration, t, now time.Time) bool {
+	elapsed := now.Sub(t)
+	return elapsed >= 0 && elapsed < limit
 }
 
 func (s *source) answer(now time.Time) ([]*PublicKey, error) {
@@ -134,7 +140,7 @@ func (f *Fetcher) look(ctx context.Context, url, kid string, now time.Time) (*so
 	}
 	s := f.source(url)
 	if s.due(now, kid) {
-		if now.Sub(s.read) < freshFor {
+		if within(freshFor, s.read, now) {
 			s.sought = now
 		}
 		s.asked = now

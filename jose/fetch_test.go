@@ -72,6 +72,26 @@ func TestFetch(t *testing.T) {
 	s.wantAsked(t, 2)
 }
 
+// A clock that was put back makes keys no longer fresh, and a failed source no
+// longer silent.
+func TestFetchAfterTheClockWasPutBack(t *testing.T) {
+	w := newFetchWorld(t)
+	s := w.serve(t)
+	ask := func(asked int) {
+		t.Helper()
+		w.Keys(t.Context(), s.url)
+		w.Settle()
+		s.wantAsked(t, asked)
+	}
+	ask(1)
+	w.clock.Move(-2 * time.Hour)
+	s.answer(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
+	ask(2)
+	ask(2) // not for half a minute
+	w.clock.Move(-2 * time.Hour)
+	ask(3)
+}
+
 // What is sent, and what is not.
 func TestFetchRequest(t *testing.T) {
 	w := newFetchWorld(t)

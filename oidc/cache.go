@@ -22,8 +22,14 @@ type cache[V any] struct {
 }
 
 type entry[V any] struct {
-	value   V
-	expires time.Time
+	value V
+	// The value is good from one to the other: not before it was loaded, for a
+	// clock that was set back would keep it.
+	loaded, expires time.Time
+}
+
+func (e entry[V]) isFresh(now time.Time) bool {
+	return !now.Before(e.loaded) && now.Before(e.expires)
 }
 
 const (
@@ -38,7 +44,7 @@ func (c *cache[V]) get(ctx context.Context, key string, now time.Time, load func
 	c.mu.Lock()
 	old, found := c.entries[key]
 	c.mu.Unlock()
-	if found && now.Before(old.expires) {
+	if found && old.isFresh(now) {
 		return old.value, nil
 	}
 	loaded, err, _ := c.loads.Do(key, func() (any, error) {
@@ -54,12 +60,12 @@ func (c *cache[V]) get(ctx context.Context, key string, now time.Time, load func
 	})
 	switch {
 	case err == nil:
-		c.put(key, entry[V]{loaded.(V), now.Add(cacheAge)})
+		c.put(key, entry[V]{loaded.(V), now, now.Add(cacheAge)})
 		return loaded.(V), nil
 	case errors.Is(err, gatehouse.ErrNotFound):
 		c.forget(key)
 	case found:
-		c.put(key, entry[V]{old.value, now.Add(cacheRetry)})
+		c.put(key, entry[V]{old.value, now, now.Add(cacheRetry)})
 		return old.value, nil
 	}
 	var none V

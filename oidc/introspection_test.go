@@ -24,13 +24,7 @@ var inquiries = []string{"introspect", "revoke"}
 // is registered.
 func (w *world) inquire(site *httptest.Server, endpoint, provider, client string, f form) *answer {
 	w.t.Helper()
-	header := formHeader
-	if client == basic {
-		header = header.Clone()
-		header.Set("Authorization", basicHeader(basic, secret))
-	} else {
-		f = w.asserted(provider, client, f)
-	}
+	header, f := w.authenticated(provider, client, f)
 	return w.doAt(site, "POST", "/api/oidc/"+provider+"/"+endpoint, header, f.encode())
 }
 

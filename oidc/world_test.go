@@ -176,8 +176,16 @@ func newWorld(t testing.TB, databaseURL string) *world {
 }
 
 // replica starts one more server on the world's clock.
-func (w *world) replica(db gatehouse.Store) *httptest.Server {
-	server := &oidc.Server{
+func (w *world) replica(db gatehouse.Store) *httptest.Server { return w.start(w.server(db)) }
+
+func (w *world) start(server *oidc.Server) *httptest.Server {
+	site := httptest.NewServer(server.Handler())
+	w.t.Cleanup(site.Close)
+	return site
+}
+
+func (w *world) server(db gatehouse.Store) *oidc.Server {
+	return &oidc.Server{
 		Store: db, KEK: w.kek, BaseURL: baseURL, Now: w.clock.Now,
 		Log: slog.New(slog.NewJSONHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Directories: []gatehouse.Directory{
@@ -186,9 +194,21 @@ func (w *world) replica(db gatehouse.Store) *httptest.Server {
 		},
 		Fetcher: w.fetcher, Trust: w.trust,
 	}
-	site := httptest.NewServer(server.Handler())
-	w.t.Cleanup(site.Close)
-	return site
+}
+
+// reopened is the database as another process has it.
+func (w *world) reopened() *store.DB {
+	w.t.Helper()
+	db, err := store.Open(context.Background(), w.url)
+	must(w.t, err)
+	w.t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// pair is the world's server and another one, as two processes would be.
+func (w *world) pair() []*httptest.Server {
+	w.t.Helper()
+	return []*httptest.Server{w.site, w.replica(w.reopened())}
 }
 
 // logged returns all that the world's servers have logged.
@@ -383,14 +403,20 @@ func (w *world) token(provider, client string, f form) *answer {
 
 func (w *world) tokenAt(site *httptest.Server, provider, client string, f form) *answer {
 	w.t.Helper()
-	header := formHeader
-	if client == basic {
-		header = header.Clone()
-		header.Set("Authorization", basicHeader(basic, secret))
-	} else {
-		f = w.asserted(provider, client, f)
-	}
+	header, f := w.authenticated(provider, client, f)
 	return w.doAt(site, "POST", "/api/oidc/"+provider+"/tokens", header, f.encode())
+}
+
+// authenticated is a request of the client, who is authenticated as it is
+// registered.
+func (w *world) authenticated(provider, client string, f form) (http.Header, form) {
+	w.t.Helper()
+	if client != basic {
+		return formHeader, w.asserted(provider, client, f)
+	}
+	header := formHeader.Clone()
+	header.Set("Authorization", basicHeader(basic, secret))
+	return header, f
 }
 
 func basicHeader(id, secret string) string {

@@ -137,7 +137,7 @@ func (db *DB) AccessToken(ctx context.Context, provider, id string) (*gatehouse.
 func (db *DB) ClientAccessToken(ctx context.Context, clientID, id string) (*gatehouse.AccessToken, *gatehouse.Grant, error) {
 	var provider string
 	err := db.readRow(ctx, query(`
-		SELECT provider FROM access_tokens WHERE provider IN (SELECT code FROM providers) AND id = $1 AND client_id = $2`, id, clientID),
+		SELECT provider FROM access_tokens WHERE provider IN (SELECT code FROM providers WHERE deleted_at IS NULL) AND id = $1 AND client_id = $2`, id, clientID),
 		&provider)
 	if err != nil {
 		return nil, nil, err

@@ -22,6 +22,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envSecondProcess) != "" {
 		os.Exit(secondProcess())
 	}
+	if os.Getenv(envMigrate) != "" {
+		os.Exit(migrateProcess())
+	}
 	os.Exit(storetest.Main(m))
 }
 
@@ -45,6 +48,9 @@ func open(t testing.TB, url string) *store.DB {
 	t.Cleanup(func() { db.Close() })
 	if err := db.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if os.Getenv(envNextSchema) != "" {
+		nextSchema(t, url)
 	}
 	return db
 }

@@ -114,9 +114,9 @@ func TestForeignKeys(t *testing.T) {
 			exec(t, beside, "PRAGMA foreign_keys = ON")
 		}
 		_, err := beside.ExecContext(t.Context(), `
-			INSERT INTO access_tokens (provider, id, grant_id, client_id, scope) VALUES ('alpha', 'token', 'nobody', 'tpp', '')`)
+			INSERT INTO signing_keys (provider, kid, alg, kek_id) VALUES ('nobody', 'key', 'PS256', 'kek')`)
 		if err == nil || !strings.Contains(strings.ToLower(err.Error()), "foreign key") {
-			t.Errorf("token of no grant: %v", err)
+			t.Errorf("key of no provider: %v", err)
 		}
 	})
 }

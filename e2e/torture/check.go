@@ -27,7 +27,7 @@ var rules = []struct {
 	{"b", "nothing that is for a single use succeeds twice", (*ledger).singleUse},
 	{"c", "what is ended stays ended, and nothing lives longer than it was given", (*ledger).endedStaysEnded},
 	{"e", "answers are those of the contract, and nothing is refused without a cause", (*ledger).contract},
-	{"f", "outside of faults every call has an answer", (*ledger).answered},
+	{"f", "outside of faults every call has an answer, and within them a replica that runs answers soon", (*ledger).answered},
 }
 
 // findings checks the history against every rule; (d), that the database is
@@ -326,7 +326,7 @@ func (l *ledger) maybeReplaced(f *family, c *call) bool {
 			continue
 		}
 		// Clocks that differ see the grace end at different times.
-		if decided.Sub(other.start) > l.grace || l.overlaps(other.start, c.end, true) {
+		if decided.Sub(other.start) > l.grace || l.overlaps(other.start, c.end, clockWindow) {
 			return true
 		}
 	}
@@ -345,7 +345,7 @@ func (l *ledger) tokensWork() (all []finding) {
 		}
 		t := l.tokens[c.token]
 		if t == nil { // a refresh token, which outlives every run, unless it was replaced
-			if !l.superseded(f, c) && !l.overlaps(c.start, c.end, true) {
+			if !l.superseded(f, c) && !l.overlaps(c.start, c.end, clockWindow) {
 				all = append(all, found("a refresh token is inactive at replica %d, although nothing ended its grant", c.replica).in(f))
 			}
 			continue
@@ -438,11 +438,18 @@ func (l *ledger) endedStaysEnded() (all []finding) {
 	return all
 }
 
+// answerLimit is how long an answer may take, be it that the database is away.
+const answerLimit = 5 * time.Second
+
 // Rule f.
 func (l *ledger) answered() (all []finding) {
 	for _, c := range l.calls {
-		if c.outcome == unknown && !l.overlaps(c.start, c.end, false) {
+		if c.outcome == unknown && !l.overlaps(c.start, c.end, anyWindow) {
 			all = append(all, found("%s at replica %d: %s, while nothing was wrong", c.kind, c.replica, answer(c)))
+			continue
+		}
+		if c.end.Sub(c.start) > answerLimit && !l.overlaps(c.start, c.end, stallingWindow) {
+			all = append(all, found("%s at replica %d: %s, later than %s", c.kind, c.replica, answer(c), answerLimit))
 		}
 	}
 	return all

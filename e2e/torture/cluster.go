@@ -132,7 +132,7 @@ func (c *cluster) configure(paths map[string]string, replicas int) error {
 		return err
 	}
 	client, peer, entry := ports[0], ports[1], ports[2]
-	c.etcd = c.program("etcd", paths["etcd"], "--name", "etcd", "--data-dir", filepath.Join(c.dir, "etcd"),
+	c.etcd = c.program("etcd", paths["etcd"], "--name", "etcd", "--enable-v2", "--data-dir", filepath.Join(c.dir, "etcd"),
 		"--listen-client-urls", "http://"+client, "--advertise-client-urls", "http://"+client,
 		"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer, "--initial-cluster", "etcd=http://"+peer)
 	for i := range 3 {

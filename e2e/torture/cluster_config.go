@@ -12,12 +12,15 @@ import (
 
 // patroniConfig is that of a member.
 // https://patroni.readthedocs.io/en/latest/dynamic_configuration.html says that
-// ttl is at least 20 s, and loop_wait + 2 * retry_timeout at most ttl.
+// ttl is at least 20 s, and loop_wait + 2 * retry_timeout at most ttl. It speaks
+// version 2 of etcd's protocol: with version 3, Patroni before 3.0.3 takes the
+// lead back from its successor when it wakes after its lease ran out
+// (https://github.com/patroni/patroni/pull/2689), and Debian 12 has 3.0.2.
 var patroniConfig = template.Must(template.New("patroni").Parse(`
 scope: gatehouse
 name: {{.Member.Name}}
 restapi: {listen: '{{.Member.REST}}', connect_address: '{{.Member.REST}}'}
-etcd3: {hosts: ['{{.Etcd}}']}
+etcd: {hosts: ['{{.Etcd}}']}
 watchdog: {mode: 'off'}
 bootstrap:
   dcs:

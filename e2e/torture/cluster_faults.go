@@ -193,8 +193,10 @@ func (c *cluster) freezeStandby(ctx context.Context, r *random) error {
 	return c.awaitWhole(ctx)
 }
 
-// freezeStandbys leaves the leader alone with writes that no standby has, and
-// then ends it: what was acknowledged meanwhile would be lost.
+// freezeStandbys lets commits wait for standbys that say nothing, until callers
+// give up, and then ends the leader: what it acknowledged meanwhile would be
+// lost. The standbys are back before wal_sender_timeout takes the synchronous
+// one off the list of those that may lead.
 func (c *cluster) freezeStandbys(ctx context.Context, r *random) error {
 	leader, err := c.must(ctx, "primary")
 	if err != nil {
@@ -207,7 +209,7 @@ func (c *cluster) freezeStandbys(ctx context.Context, r *random) error {
 			m.freeze()
 		}
 	}
-	pause(ctx, r.between(4*time.Second, 12*time.Second))
+	pause(ctx, r.between(3500*time.Millisecond, 4500*time.Millisecond))
 	err = leader.kill()
 	for _, m := range standbys {
 		m.thaw()

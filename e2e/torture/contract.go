@@ -49,7 +49,7 @@ func (l *ledger) contract() (all []finding) {
 // hasCause reports whether the history explains a refusal. While clocks are
 // wrong, everything may be refused.
 func (l *ledger) hasCause(c *call) bool {
-	if l.overlaps(c.start, c.end, true) || !c.steady || c.offset != 0 {
+	if l.overlaps(c.start, c.end, clockWindow) || !c.steady || c.offset != 0 {
 		return true
 	}
 	if c.fault == "invalid_client" {
@@ -65,7 +65,7 @@ func (l *ledger) hasCause(c *call) bool {
 		return false
 	case verdict:
 		v := l.codes[c.code]
-		return v.begun == nil || l.overlaps(v.begun.start, c.end, true) ||
+		return v.begun == nil || l.overlaps(v.begun.start, c.end, clockWindow) ||
 			slices.ContainsFunc(v.verdicts, func(other *call) bool { return other.approves != c.approves }) || l.codeIsOld(v, c)
 	}
 	return false
@@ -75,7 +75,7 @@ func (l *ledger) hasCause(c *call) bool {
 // grant over, or, when the answer says that it was used, somebody has presented
 // it before or at the same time.
 func (l *ledger) codeMayBeRefused(v *visit, c *call) bool {
-	if v.begun == nil || l.overlaps(v.begun.start, c.end, true) {
+	if v.begun == nil || l.overlaps(v.begun.start, c.end, clockWindow) {
 		return true
 	}
 	if strings.Contains(c.description, usedBefore) {

@@ -41,6 +41,11 @@ type fault struct {
 	// clock says that the servers' clocks are wrong meanwhile: refusals of
 	// what is too old or too young are no findings then.
 	clock bool
+	// stalls says that a replica itself is held up: its answers may be late.
+	stalls bool
+	// replicas says that the fault acts on replicas, not on what they need. One
+	// of each sort may happen at the same time.
+	replicas bool
 	// do injects the fault, lets it last, heals it, and returns when it is
 	// healed, also when ctx ends early. Whatever it chooses it chooses by r, so
 	// that a seed gives the same run. An error says that the fault could not be

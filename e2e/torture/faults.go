@@ -18,10 +18,10 @@ func replicaFaults(replicas []*replica) []fault {
 		return func(ctx context.Context, r *random) error { return do(ctx, r, replicas[r.below(len(replicas))]) }
 	}
 	return []fault{
-		{name: "kill", weight: 12, do: one(killReplica)},
-		{name: "kill-all", weight: 3, do: func(ctx context.Context, r *random) error { return killAll(ctx, r, replicas) }},
-		{name: "stop", weight: 4, do: one(pauseReplica)},
-		{name: "restart", weight: 3, do: one(restartReplica)},
+		{name: "kill", weight: 12, replicas: true, do: one(killReplica)},
+		{name: "kill-all", weight: 3, replicas: true, do: func(ctx context.Context, r *random) error { return killAll(ctx, r, replicas) }},
+		{name: "stop", weight: 4, replicas: true, stalls: true, do: one(pauseReplica)},
+		{name: "restart", weight: 3, replicas: true, do: one(restartReplica)},
 	}
 }
 
@@ -29,20 +29,20 @@ func replicaFaults(replicas []*replica) []fault {
 // not share.
 func clockFaults(replicas []*replica) []fault {
 	return []fault{
-		{name: "clock-ahead", weight: 3, clock: true, do: func(ctx context.Context, r *random) error {
+		{name: "clock-ahead", weight: 3, replicas: true, clock: true, do: func(ctx context.Context, r *random) error {
 			return jump(ctx, r, replicas, func(int) time.Duration { return 2 * time.Hour })
 		}},
-		{name: "clock-ahead-one", weight: 3, clock: true, do: func(ctx context.Context, r *random) error {
+		{name: "clock-ahead-one", weight: 3, replicas: true, clock: true, do: func(ctx context.Context, r *random) error {
 			n := r.below(len(replicas))
 			return jump(ctx, r, replicas[n:n+1], func(int) time.Duration { return 2 * time.Hour })
 		}},
 		// What is written meanwhile is a day past its expiry when the clock is
 		// right again, and purged.
-		{name: "clock-behind", weight: 3, clock: true, do: func(ctx context.Context, r *random) error {
+		{name: "clock-behind", weight: 3, replicas: true, clock: true, do: func(ctx context.Context, r *random) error {
 			n := r.below(len(replicas))
 			return jump(ctx, r, replicas[n:n+1], func(int) time.Duration { return -30 * time.Hour })
 		}},
-		{name: "clock-skew", weight: 3, clock: true, do: func(ctx context.Context, r *random) error {
+		{name: "clock-skew", weight: 3, replicas: true, clock: true, do: func(ctx context.Context, r *random) error {
 			return jump(ctx, r, replicas, func(n int) time.Duration { return []time.Duration{20 * time.Second, -20 * time.Second}[n%2] })
 		}},
 	}
@@ -120,8 +120,8 @@ func jump(ctx context.Context, r *random, replicas []*replica, offset func(int) 
 
 // straceKill kills a replica when one of its threads makes its n-th call of a
 // system call; when that does not come, it is killed all the same.
-func straceKill(ctx context.Context, r *random, victim *replica, calls ...string) error {
-	inject := fmt.Sprintf("inject=%s:signal=KILL:when=%d", calls[r.below(len(calls))], 1+r.below(20))
+func straceKill(ctx context.Context, victim *replica, call string, n int) error {
+	inject := fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n)
 	ended := victim.expectEnd()
 	tracer, err := attach(victim, inject)
 	if err != nil {
@@ -140,8 +140,8 @@ func straceKill(ctx context.Context, r *random, victim *replica, calls ...string
 }
 
 // straceFail lets system calls of a replica fail for a while.
-func straceFail(ctx context.Context, r *random, victim *replica, calls, errno string) error {
-	tracer, err := attach(victim, fmt.Sprintf("inject=%s:error=%s", calls, errno))
+func straceFail(ctx context.Context, r *random, victim *replica, call, errno string) error {
+	tracer, err := attach(victim, fmt.Sprintf("inject=%s:error=%s", call, errno))
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,16 @@ func straceFail(ctx context.Context, r *random, victim *replica, calls, errno st
 
 // attach makes strace interfere with a running replica.
 func attach(victim *replica, inject string) (*exec.Cmd, error) {
-	tracer := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-p", strconv.Itoa(victim.pid()), "-e", "trace=fsync,fdatasync,pwrite64", "-e", inject)
+	tracer := exec.Command("strace", "-f", "-qq", "-o", "/dev/null", "-p", strconv.Itoa(victim.pid()), "-e", "trace=fsync,pwrite64", "-e", inject)
 	tracer.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGINT}
 	return tracer, tracer.Start()
+}
+
+// upTo counts from 1 to most, again and again.
+func upTo(most int) func() int {
+	n := 0
+	return func() int {
+		n = n%most + 1
+		return n
+	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -78,8 +79,9 @@ type call struct {
 // A window is the time of a fault, from before it was injected until the
 // service worked again.
 type window struct {
-	fault     string
-	clock     bool // clocks were wrong
+	fault     string // by name; two are joined by +
+	clock     bool   // clocks were wrong
+	stalls    bool   // replicas were held up
 	start     time.Time
 	healed    time.Time
 	recovered time.Time
@@ -91,11 +93,18 @@ func (h *history) add(c *call) {
 	h.calls = append(h.calls, c)
 }
 
-// open begins a window, which lasts until close.
-func (h *history) open(f fault, now time.Time) {
+// open begins the window of one or two faults, which lasts until close.
+func (h *history) open(now time.Time, faults ...fault) {
+	w := window{start: now, recovered: now.Add(24 * time.Hour)}
+	var names []string
+	for _, f := range faults {
+		names = append(names, f.name)
+		w.clock, w.stalls = w.clock || f.clock, w.stalls || f.stalls
+	}
+	w.fault = strings.Join(names, "+")
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.windows = append(h.windows, window{fault: f.name, clock: f.clock, start: now, recovered: now.Add(24 * time.Hour)})
+	h.windows = append(h.windows, w)
 }
 
 // close ends the window that was opened last.
@@ -115,15 +124,17 @@ func (h *history) snapshot() *history {
 	return s
 }
 
-// overlaps reports whether a window of a fault reaches into the time from start
-// to end, be it any or one of the clock.
-func (h *history) overlaps(start, end time.Time, clockOnly bool) bool {
-	for _, w := range h.windows {
-		if (w.clock || !clockOnly) && w.start.Before(end) && start.Before(w.recovered) {
-			return true
-		}
-	}
-	return false
+// The windows that a call may fall into.
+func anyWindow(window) bool        { return true }
+func clockWindow(w window) bool    { return w.clock }
+func stallingWindow(w window) bool { return w.stalls }
+
+// overlaps reports whether a window of the sort reaches into the time from
+// start to end.
+func (h *history) overlaps(start, end time.Time, sort func(window) bool) bool {
+	return slices.ContainsFunc(h.windows, func(w window) bool {
+		return sort(w) && w.start.Before(end) && start.Before(w.recovered)
+	})
 }
 
 // latest is when a call whose outcome is unknown can have had its effect at the

@@ -59,6 +59,7 @@ func openers(chosen choice) map[string]opener {
 		"postgres": func(ctx context.Context, dir string, replicas int) (environment, error) {
 			return openPostgres(ctx, dir, replicas, chosen.has(diskFull))
 		},
+		"cluster": openCluster,
 	}
 }
 
@@ -83,7 +84,7 @@ func main() {
 func parse(args []string) (*options, error) {
 	o := &options{}
 	f := flag.NewFlagSet("torture", flag.ExitOnError)
-	database := f.String("database", "both", "sqlite, postgres, or both")
+	database := f.String("database", "both", "sqlite, postgres, cluster, or both: the first two")
 	f.DurationVar(&o.duration, "duration", 90*time.Second, "how long faults are injected, on each database")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of every choice (default a random one)")
 	f.IntVar(&o.replicas, "replicas", 2, "number of gatehouse processes")

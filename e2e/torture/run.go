@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,6 +78,9 @@ func runOn(ctx context.Context, o *options, database, dir string) (found int, er
 	fmt.Printf("  audited in %s\n", time.Since(begun).Round(time.Second))
 	findings := append(r.history.findings(rotationGrace), r.extra...)
 	r.report(findings)
+	if database == "cluster" {
+		r.history.reportOutages(findings)
+	}
 	if len(findings) == 0 || !o.keep {
 		return len(findings), nil
 	}
@@ -169,50 +173,77 @@ func (r *run) load(ctx context.Context) error {
 	return err
 }
 
-// hurt injects one fault after the other, with a calm between them.
+// hurt injects one fault after the other, sometimes two at once, with a calm
+// after each.
 func (r *run) hurt(ctx context.Context) error {
 	chance := newRandom(r.seed, 1<<32)
-	weights := make([]int, len(r.faults))
-	for i, f := range r.faults {
-		weights[i] = f.weight
-	}
 	for n := uint64(1); ; n++ {
 		pause(ctx, chance.between(time.Second, 5*time.Second))
 		if ctx.Err() != nil || len(r.faults) == 0 {
 			pause(ctx, r.duration)
 			return nil
 		}
-		if err := r.inject(ctx, r.faults[chance.pick(weights)], newRandom(r.seed, 1<<32+n)); err != nil {
+		chosen := []fault{pickFault(chance, r.faults)}
+		if chance.in(4) {
+			others := slices.DeleteFunc(slices.Clone(r.faults), func(f fault) bool { return f.replicas == chosen[0].replicas })
+			if len(others) > 0 {
+				chosen = append(chosen, pickFault(chance, others))
+			}
+		}
+		if err := r.inject(ctx, n, chosen); err != nil {
 			return err
 		}
 	}
 }
 
-// inject lets one fault happen and waits until the service works again.
-func (r *run) inject(ctx context.Context, f fault, chance *random) error {
+func pickFault(chance *random, faults []fault) fault {
+	weights := make([]int, len(faults))
+	for i, f := range faults {
+		weights[i] = f.weight
+	}
+	return faults[chance.pick(weights)]
+}
+
+// inject lets faults happen at once and waits until the service works again.
+func (r *run) inject(ctx context.Context, number uint64, chosen []fault) error {
 	start := time.Now()
-	r.history.open(f, start)
-	if err := f.do(ctx, chance); err != nil {
-		return fmt.Errorf("fault %s: %w", f.name, err)
+	r.history.open(start, chosen...)
+	errs := make([]error, len(chosen))
+	names := make([]string, len(chosen))
+	var faults sync.WaitGroup
+	for i, f := range chosen {
+		names[i] = f.name
+		chance := newRandom(r.seed, 1<<33+2*number+uint64(i))
+		faults.Go(func() {
+			if err := f.do(ctx, chance); err != nil {
+				errs[i] = fmt.Errorf("fault %s: %w", f.name, err)
+			}
+		})
+	}
+	faults.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	healed := time.Now()
 	works := r.awaitService(context.WithoutCancel(ctx))
 	recovered := time.Now()
 	r.history.close(healed, recovered)
-	took := recovered.Sub(healed)
-	fmt.Printf("  %-18s %5.1f s, works again %4.1f s later\n", f.name, healed.Sub(start).Seconds(), took.Seconds())
-	t := r.injected[f.name]
-	if t == nil {
-		t = &tally{}
-		r.injected[f.name] = t
+	name, took := strings.Join(names, "+"), recovered.Sub(healed)
+	fmt.Printf("  %-28s %5.1f s, works again %4.1f s later\n", name, healed.Sub(start).Seconds(), took.Seconds())
+	for _, f := range chosen {
+		t := r.injected[f.name]
+		if t == nil {
+			t = &tally{}
+			r.injected[f.name] = t
+		}
+		t.count++
+		t.recovery = max(t.recovery, took)
 	}
-	t.count++
-	t.recovery = max(t.recovery, took)
 	if !works {
-		return fmt.Errorf("after fault %s the service does not work again", f.name)
+		return fmt.Errorf("after fault %s the service does not work again", name)
 	}
 	if took > recoveryLimit {
-		r.extra = append(r.extra, finding{rule: "f", text: fmt.Sprintf("after fault %s the service worked again only after %s", f.name, took.Round(100*time.Millisecond))})
+		r.extra = append(r.extra, finding{rule: "f", text: fmt.Sprintf("after fault %s the service worked again only after %s", name, took.Round(100*time.Millisecond))})
 	}
 	return nil
 }

@@ -35,17 +35,21 @@ func (s *sqliteFile) url(int) string { return "sqlite:" + s.path }
 
 func (s *sqliteFile) faults(replicas []*replica) []fault {
 	one := func(r *random) *replica { return replicas[r.below(len(replicas))] }
+	// Every moment of a commit gets its turn.
+	nthSync, nthWrite := upTo(40), upTo(200)
+	// The SQLite of Gatehouse calls fsync and pwrite64 for whatever it makes
+	// durable.
 	return []fault{
-		{name: "kill-at-sync", weight: 10, do: func(ctx context.Context, r *random) error {
-			return straceKill(ctx, r, one(r), "fsync", "fdatasync")
+		{name: "kill-at-sync", weight: 10, replicas: true, stalls: true, do: func(ctx context.Context, r *random) error {
+			return straceKill(ctx, one(r), "fsync", nthSync())
 		}},
-		{name: "kill-at-write", weight: 10, do: func(ctx context.Context, r *random) error {
-			return straceKill(ctx, r, one(r), "pwrite64")
+		{name: "kill-at-write", weight: 10, replicas: true, stalls: true, do: func(ctx context.Context, r *random) error {
+			return straceKill(ctx, one(r), "pwrite64", nthWrite())
 		}},
-		{name: "sync-fails", weight: 4, do: func(ctx context.Context, r *random) error {
-			return straceFail(ctx, r, one(r), "fsync,fdatasync", "EIO")
+		{name: "sync-fails", weight: 4, replicas: true, stalls: true, do: func(ctx context.Context, r *random) error {
+			return straceFail(ctx, r, one(r), "fsync", "EIO")
 		}},
-		{name: "write-fails", weight: 4, do: func(ctx context.Context, r *random) error {
+		{name: "write-fails", weight: 4, replicas: true, stalls: true, do: func(ctx context.Context, r *random) error {
 			return straceFail(ctx, r, one(r), "pwrite64", []string{"EIO", "ENOSPC"}[r.below(2)])
 		}},
 		{name: diskFull, weight: 4, do: func(ctx context.Context, r *random) error {

@@ -11,6 +11,13 @@ CREATE TABLE marks (
     at   BIGINT NOT NULL
 );
 
+-- The oldest schema whose programs still work with this one. A migration that
+-- takes something away from them, or asks for what they do not do, raises it.
+CREATE TABLE schema_support (
+    oldest BIGINT NOT NULL
+);
+INSERT INTO schema_support (oldest) VALUES (3);
+
 -- The call that used the key.
 ALTER TABLE consumed ADD COLUMN used_by TEXT;
 

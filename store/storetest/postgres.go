@@ -66,9 +66,10 @@ func (p *Postgres) Start(ctx context.Context) error {
 			return err
 		}
 		waiting, stop := context.WithCancel(ctx)
+		ended := p.ended
 		go func() {
 			select {
-			case <-p.ended:
+			case <-ended:
 				stop()
 			case <-waiting.Done():
 			}

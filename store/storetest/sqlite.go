@@ -19,8 +19,8 @@ func CheckSQLite(ctx context.Context, path string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	for pragma, whole := range map[string]string{"integrity_check": "ok", "foreign_key_check": ""} {
-		rows, err := db.QueryContext(ctx, "SELECT * FROM pragma_"+pragma)
+	for pragma, whole := range map[string]string{"PRAGMA integrity_check": "ok", "PRAGMA foreign_key_check": ""} {
+		rows, err := db.QueryContext(ctx, pragma)
 		if err != nil {
 			return fmt.Errorf("%s: %w", pragma, err)
 		}

@@ -1,0 +1,347 @@
+package store_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"gatehouse"
+	"gatehouse/store"
+	"gatehouse/store/storetest"
+)
+
+// A writing is one call of a method that writes. Every call of it has the same
+// ids, so that what it leaves can be compared.
+type writing struct {
+	// prepare makes the rows that call needs.
+	prepare func(t testing.TB, db *store.DB)
+	// call succeeds once.
+	call func(ctx context.Context, db *store.DB) error
+	// other is what somebody else may not do after call: it returns refused.
+	other   func(ctx context.Context, db *store.DB) error
+	refused error
+}
+
+// writings has every method of gatehouse.Store that writes. A name goes on
+// after a slash when a method writes in several ways.
+var writings = map[string]writing{
+	"CreateProvider": {
+		prepare: func(testing.TB, *store.DB) {},
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.CreateProvider(ctx, aProvider("alpha"), []*gatehouse.Key{aKey("alpha", "key", now)})
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			p := aProvider("alpha")
+			p.Connector.AppID, p.SubjectSalt = "another", gatehouse.HashSecret("another")
+			return db.CreateProvider(ctx, p, nil)
+		},
+		refused: gatehouse.ErrExists,
+	},
+	"UpdateProvider": {
+		prepare: withProvider,
+		call: func(ctx context.Context, db *store.DB) error {
+			p := aProvider("alpha")
+			p.Name, p.UpdatedAt = "New name", now.Add(time.Hour)
+			return db.UpdateProvider(ctx, p)
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			p := aProvider("alpha")
+			p.Name, p.UpdatedAt = "Other name", now.Add(2*time.Hour)
+			return db.UpdateProvider(ctx, p)
+		},
+		refused: gatehouse.ErrConflict,
+	},
+	"DeleteProvider": {
+		prepare: withProvider,
+		call:    func(ctx context.Context, db *store.DB) error { return db.DeleteProvider(ctx, "alpha", now) },
+		other:   func(ctx context.Context, db *store.DB) error { return db.DeleteProvider(ctx, "alpha", now) },
+		refused: gatehouse.ErrNotFound,
+	},
+	"CreateClient": {
+		prepare: func(testing.TB, *store.DB) {},
+		call:    func(ctx context.Context, db *store.DB) error { return db.CreateClient(ctx, aClient("tpp")) },
+		other: func(ctx context.Context, db *store.DB) error {
+			c := aClient("tpp")
+			c.SecretHash = gatehouse.HashSecret("another")
+			return db.CreateClient(ctx, c)
+		},
+		refused: gatehouse.ErrExists,
+	},
+	"UpdateClient": {
+		prepare: withClient,
+		call: func(ctx context.Context, db *store.DB) error {
+			c := aClient("tpp")
+			c.Name, c.UpdatedAt = "New name", now.Add(time.Hour)
+			return db.UpdateClient(ctx, c)
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			c := aClient("tpp")
+			c.Name, c.UpdatedAt = "Other name", now.Add(2*time.Hour)
+			return db.UpdateClient(ctx, c)
+		},
+		refused: gatehouse.ErrConflict,
+	},
+	"DeleteClient": {
+		prepare: func(t testing.TB, db *store.DB) {
+			withClient(t, db)
+			withGrant(t, db)
+		},
+		call:    func(ctx context.Context, db *store.DB) error { return db.DeleteClient(ctx, "tpp", now) },
+		other:   func(ctx context.Context, db *store.DB) error { return db.DeleteClient(ctx, "tpp", now) },
+		refused: gatehouse.ErrNotFound,
+	},
+	"Consume": {
+		prepare: func(testing.TB, *store.DB) {},
+		call:    consumeKey,
+		other:   consumeKey,
+		refused: gatehouse.ErrSpent,
+	},
+	"CreateAuthorization": {
+		prepare: func(testing.TB, *store.DB) {},
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.CreateAuthorization(ctx, aVisit("alpha", "visit"))
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.CreateAuthorization(ctx, aVisit("alpha", "visit"))
+		},
+		refused: gatehouse.ErrExists,
+	},
+	"ApproveAuthorization": {
+		prepare: withVisit,
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.ApproveAuthorization(ctx, "alpha", "visit", aGrant("alpha", "grant"), now)
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.DenyAuthorization(ctx, "alpha", "visit", now)
+		},
+		refused: gatehouse.ErrConflict,
+	},
+	"DenyAuthorization": {
+		prepare: withVisit,
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.DenyAuthorization(ctx, "alpha", "visit", now)
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.ApproveAuthorization(ctx, "alpha", "visit", aGrant("alpha", "grant"), now)
+		},
+		refused: gatehouse.ErrConflict,
+	},
+	"SetCode": {
+		prepare: func(t testing.TB, db *store.DB) {
+			a := aVisit("alpha", "visit")
+			a.CodeHash, a.CodeExpiresAt = nil, time.Time{}
+			must(t, db.CreateAuthorization(context.Background(), a))
+		},
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.SetCode(ctx, "alpha", "visit", codeHash("visit"), now.Add(time.Minute))
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.SetCode(ctx, "alpha", "visit", codeHash("other"), now.Add(time.Minute))
+		},
+		refused: gatehouse.ErrSpent,
+	},
+	"ExchangeCode": {
+		prepare: func(t testing.TB, db *store.DB) { approved(t, db, "alpha", "visit") },
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.ExchangeCode(ctx, "alpha", "visit", anAccessToken("alpha", "a", "visit"), aRefreshToken("alpha", "r", "visit"), now)
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.ExchangeCode(ctx, "alpha", "visit", anAccessToken("alpha", "other", "visit"), nil, now)
+		},
+		refused: gatehouse.ErrSpent,
+	},
+	"CreateGrant": {
+		prepare: func(testing.TB, *store.DB) {},
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.CreateGrant(ctx, aGrant("alpha", "grant"), anAccessToken("alpha", "a", "grant"), aRefreshToken("alpha", "r", "grant"))
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.CreateGrant(ctx, aGrant("alpha", "grant"), anAccessToken("alpha", "other", "grant"), nil)
+		},
+		refused: gatehouse.ErrExists,
+	},
+	"Refresh": {
+		prepare: withGrant,
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.Refresh(ctx, "alpha", "r", anAccessToken("alpha", "b", "grant"), nil, 0, now)
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.Refresh(ctx, "alpha", "r", anAccessToken("alpha", "b", "grant"), nil, 0, now)
+		},
+		refused: gatehouse.ErrExists,
+	},
+	"Refresh/with rotation": {
+		prepare: withGrant,
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.Refresh(ctx, "alpha", "r", anAccessToken("alpha", "b", "grant"), aRefreshToken("alpha", "r2", "grant"), time.Minute, now)
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.Refresh(ctx, "alpha", "r", anAccessToken("alpha", "c", "grant"), nil, time.Minute, now.Add(time.Hour))
+		},
+		refused: gatehouse.ErrNotFound,
+	},
+	"RevokeGrant": {
+		prepare: withGrant,
+		call:    func(ctx context.Context, db *store.DB) error { return db.RevokeGrant(ctx, "alpha", "grant", now) },
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.Refresh(ctx, "alpha", "r", anAccessToken("alpha", "b", "grant"), nil, 0, now)
+		},
+		refused: gatehouse.ErrNotFound,
+	},
+	"Purge": {
+		prepare: func(t testing.TB, db *store.DB) {
+			must(t, consumeKey(context.Background(), db))
+			withVisit(t, db)
+			withGrant(t, db)
+		},
+		call: func(ctx context.Context, db *store.DB) error {
+			_, err := db.Purge(ctx, now.Add(48*time.Hour))
+			return err
+		},
+		other:   consumeKey,
+		refused: gatehouse.ErrSpent,
+	},
+}
+
+// readings has every other method but Watch and Close.
+var readings = map[string]func(ctx context.Context, db *store.DB) error{
+	"Provider":        func(ctx context.Context, db *store.DB) error { _, err := db.Provider(ctx, "alpha"); return err },
+	"ProviderByAppID": func(ctx context.Context, db *store.DB) error { _, err := db.ProviderByAppID(ctx, "app"); return err },
+	"Providers":       func(ctx context.Context, db *store.DB) error { _, err := db.Providers(ctx, "", 10); return err },
+	"Keys":            func(ctx context.Context, db *store.DB) error { _, err := db.Keys(ctx, "alpha"); return err },
+	"Client":          func(ctx context.Context, db *store.DB) error { _, err := db.Client(ctx, "tpp"); return err },
+	"Clients":         func(ctx context.Context, db *store.DB) error { _, err := db.Clients(ctx, "", 10); return err },
+	"ClientsOfSoftware": func(ctx context.Context, db *store.DB) error {
+		_, err := db.ClientsOfSoftware(ctx, "dir", "org", "app")
+		return err
+	},
+	"CountRegistrations": func(ctx context.Context, db *store.DB) error {
+		_, err := db.CountRegistrations(ctx, "dir", "org", now)
+		return err
+	},
+	"Authorization": func(ctx context.Context, db *store.DB) error {
+		_, err := db.Authorization(ctx, "alpha", "visit")
+		return err
+	},
+	"AuthorizationByCode": func(ctx context.Context, db *store.DB) error {
+		_, _, err := db.AuthorizationByCode(ctx, "alpha", codeHash("visit"))
+		return err
+	},
+	"RefreshToken": func(ctx context.Context, db *store.DB) error {
+		_, _, err := db.RefreshToken(ctx, "alpha", "r")
+		return err
+	},
+	"AccessToken": func(ctx context.Context, db *store.DB) error { _, _, err := db.AccessToken(ctx, "alpha", "a"); return err },
+	"ClientAccessToken": func(ctx context.Context, db *store.DB) error {
+		_, _, err := db.ClientAccessToken(ctx, "tpp", "a")
+		return err
+	},
+	"Ping": func(ctx context.Context, db *store.DB) error { return db.Ping(ctx) },
+}
+
+func withProvider(t testing.TB, db *store.DB) {
+	must(t, db.CreateProvider(context.Background(), aProvider("alpha"), []*gatehouse.Key{aKey("alpha", "key", now)}))
+}
+
+func withClient(t testing.TB, db *store.DB) {
+	must(t, db.CreateClient(context.Background(), aClient("tpp")))
+}
+
+func withVisit(t testing.TB, db *store.DB) {
+	must(t, db.CreateAuthorization(context.Background(), aVisit("alpha", "visit")))
+}
+
+func withGrant(t testing.TB, db *store.DB) {
+	must(t, db.CreateGrant(context.Background(), aGrant("alpha", "grant"), anAccessToken("alpha", "a", "grant"), aRefreshToken("alpha", "r", "grant")))
+}
+
+func consumeKey(ctx context.Context, db *store.DB) error {
+	return db.Consume(ctx, "alpha", gatehouse.ConsumeAssertion, "key", now, now.Add(time.Minute), now)
+}
+
+// A method that is new has a case in writings or readings.
+func TestEveryMethod(t *testing.T) {
+	seen := map[string]bool{"Watch": true, "Close": true}
+	for name := range writings {
+		method, _, _ := strings.Cut(name, "/")
+		seen[method] = true
+	}
+	for name := range readings {
+		seen[name] = true
+	}
+	for method := range reflect.TypeFor[gatehouse.Store]().Methods() {
+		if !seen[method.Name] {
+			t.Errorf("%s has no case", method.Name)
+		}
+		delete(seen, method.Name)
+	}
+	for name := range seen {
+		t.Errorf("%s is not a method of the store", name)
+	}
+}
+
+// Each case of writings does what the tests that use it rely on.
+func TestWritings(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, url string) {
+		db, beside := open(t, url), raw(t, url)
+		for name, w := range writings {
+			t.Run(name, func(t *testing.T) {
+				empty(t, beside)
+				w.prepare(t, db)
+				before := rows(t, beside)
+				must(t, w.call(t.Context(), db))
+				if after := rows(t, beside); reflect.DeepEqual(before, after) {
+					t.Error("the call changes nothing")
+				}
+				if err := w.other(t.Context(), db); !errors.Is(err, w.refused) {
+					t.Errorf("another call: got %v, want %v", err, w.refused)
+				}
+			})
+		}
+	})
+}
+
+// byChance is what a call makes up for itself alone.
+var byChance = regexp.MustCompile(` used_by=\S+`)
+
+// rows is a dump that two runs of one call have in common.
+func rows(t testing.TB, beside *sql.DB) []string {
+	t.Helper()
+	var list []string
+	for _, line := range dump(t, beside) {
+		if !strings.HasPrefix(line, "schema_versions ") {
+			list = append(list, byChance.ReplaceAllString(line, ""))
+		}
+	}
+	return list
+}
+
+// empty deletes every row that the store has.
+func empty(t testing.TB, beside *sql.DB) {
+	t.Helper()
+	tables := column(t, beside, `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`)
+	postgres := tables == nil
+	if postgres {
+		tables = column(t, beside, `SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'`)
+	}
+	tx, err := beside.BeginTx(t.Context(), nil)
+	must(t, err)
+	defer tx.Rollback()
+	if postgres { // without foreign keys
+		_, err := tx.ExecContext(t.Context(), "SET LOCAL session_replication_role = replica")
+		must(t, err)
+	}
+	for _, table := range tables {
+		if table == "schema_versions" {
+			continue
+		}
+		_, err := tx.ExecContext(t.Context(), "DELETE FROM "+table)
+		must(t, err)
+	}
+	must(t, tx.Commit())
+}
