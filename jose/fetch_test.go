@@ -77,7 +77,7 @@ func TestFetch(t *testing.T) {
 func TestFetchAfterTheClockWasPutBack(t *testing.T) {
 	w := newFetchWorld(t)
 	s := w.serve(t)
-	ask := func(asked int) {
+	ask := func(asked int64) {
 		t.Helper()
 		w.Keys(t.Context(), s.url)
 		w.Settle()

@@ -146,14 +146,6 @@ func (w *world) unlimited(owner string) (*registrant, string) {
 	return w.registrantOf(owner, a), statement
 }
 
-func (w *world) connectorAt(site *httptest.Server, provider, method, path string, data claims) *answer {
-	w.t.Helper()
-	own := w.site
-	defer func() { w.site = own }()
-	w.site = site
-	return w.connector(provider, method, path, data)
-}
-
 // inventory counts what writes add.
 func (w *world) inventory() func() map[string]int {
 	raw := w.raw()

@@ -51,7 +51,7 @@ var steps = []func(j *journey, site *httptest.Server){
 	func(j *journey, site *httptest.Server) {
 		if j.provider == "beta" {
 			j.code = gatehouse.NewSecret()
-			a := j.w.connectorTo(site, "beta", "POST", "", claims{"authorize_url": "https://bank.example/beta/authorize?" + j.query().encode(), "auth_code": j.code})
+			a := j.w.connectorAt(site, "beta", "POST", "", claims{"authorize_url": "https://bank.example/beta/authorize?" + j.query().encode(), "auth_code": j.code})
 			expect(j.w.t, a, 200, "")
 			j.id = a.JSON["data"].(map[string]any)["authorization_id"].(string)
 			return
@@ -62,7 +62,7 @@ var steps = []func(j *journey, site *httptest.Server){
 		j.id, j.cookie = location.Query().Get("authorization_id"), strings.Split(a.Header.Get("Set-Cookie"), ";")[0]
 	},
 	func(j *journey, site *httptest.Server) {
-		a := j.w.connectorTo(site, j.provider, "PUT", "/"+j.id, claims{"status": "approved", "user_id": j.user(), "access": []string{j.account()}})
+		a := j.w.connectorAt(site, j.provider, "PUT", "/"+j.id, claims{"status": "approved", "user_id": j.user(), "access": []string{j.account()}})
 		expect(j.w.t, a, 200, "")
 		if j.provider == "beta" {
 			way, err := url.Parse(a.JSON["data"].(map[string]any)["redirect_uri"].(string))
@@ -117,14 +117,6 @@ func (j *journey) check(a *answer, first bool) {
 	if len(accounts) != 1 || accounts[0] != j.account() || grant.UserID != j.user() || record.ClientID != j.client || grant.IntentID != j.mark("intent") {
 		t.Errorf("journey %d at %s: grant %+v", j.n, j.provider, grant)
 	}
-}
-
-// connectorTo makes a call of the provider's bank to one replica.
-func (w *world) connectorTo(site *httptest.Server, provider, method, path string, data claims) *answer {
-	w.t.Helper()
-	elsewhere := *w
-	elsewhere.site = site
-	return elsewhere.connector(provider, method, path, data)
 }
 
 // The journeys of two banks' PSUs, all under way at the same time, at two

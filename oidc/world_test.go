@@ -465,14 +465,24 @@ func (w *world) visit(provider string, q form) *visit {
 // connector makes a signed call of the provider's bank.
 func (w *world) connector(provider, method, path string, data claims) *answer {
 	w.t.Helper()
-	return w.connectorCall(provider, method, path, claims{"data": data, "exp": w.clock.Now().Add(2 * time.Minute).Unix()})
+	return w.connectorAt(w.site, provider, method, path, data)
+}
+
+func (w *world) connectorAt(site *httptest.Server, provider, method, path string, data claims) *answer {
+	w.t.Helper()
+	return w.connectorCallAt(site, provider, method, path, claims{"data": data, "exp": w.clock.Now().Add(2 * time.Minute).Unix()})
 }
 
 func (w *world) connectorCall(provider, method, path string, payload claims) *answer {
 	w.t.Helper()
+	return w.connectorCallAt(w.site, provider, method, path, payload)
+}
+
+func (w *world) connectorCallAt(site *httptest.Server, provider, method, path string, payload claims) *answer {
+	w.t.Helper()
 	body, err := key(w.t, "bank "+provider, jose.RS256).Sign("", payload)
 	must(w.t, err)
-	return w.do(method, "/api/connectors/ob/v1/authorizations"+path, w.connectorHeader(provider), body)
+	return w.doAt(site, method, "/api/connectors/ob/v1/authorizations"+path, w.connectorHeader(provider), body)
 }
 
 func (w *world) connectorHeader(provider string) http.Header {

@@ -97,7 +97,7 @@ func TestMigrateTogether(t *testing.T) {
 	}
 }
 
-func oldDatabase(t *testing.T, engine string) string {
+func oldDatabase(t testing.TB, engine string) string {
 	return load(t, engine, "testdata/schema/00002."+engine+".sql")
 }
 
