@@ -83,6 +83,7 @@ func TestFetchAfterTheClockWasPutBack(t *testing.T) {
 		w.Settle()
 		s.wantAsked(t, asked)
 	}
+	w.clock.Move(4 * time.Hour)
 	ask(1)
 	w.clock.Move(-2 * time.Hour)
 	s.answer(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })

@@ -75,8 +75,8 @@ func TestPurgeIndexes(t *testing.T) {
 //
 // Proves: O3
 func TestMigrateTogether(t *testing.T) {
-	for name, database := range map[string]func(t *testing.T, engine string) string{
-		"empty": func(t *testing.T, engine string) string { return storetest.URL(t, engine) },
+	for name, database := range map[string]func(t testing.TB, engine string) string{
+		"empty": storetest.URL,
 		"old":   oldDatabase,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,6 +44,7 @@ func (r *run) report(findings []finding) {
 	for _, k := range slices.Sorted(maps.Keys(calls)) {
 		fmt.Printf("  %-20s %9d %9d %9d\n", k, calls[k][ok], calls[k][refused], calls[k][unknown])
 	}
+	r.reportGrants()
 	fmt.Printf("  %-20s %9s %s\n", "faults", "injected", "longest recovery")
 	for _, name := range slices.Sorted(maps.Keys(r.injected)) {
 		fmt.Printf("  %-20s %9d %9.1f s\n", name, r.injected[name].count, r.injected[name].recovery.Seconds())
@@ -60,4 +61,27 @@ func (r *run) report(findings []finding) {
 		}
 	}
 	fmt.Printf("  %d findings\n", len(findings))
+}
+
+// reportGrants prints how often there was something to lose.
+func (r *run) reportGrants() {
+	l := newLedger(r.history.snapshot(), rotationGrace)
+	grants := l.distinct()
+	ends := map[string]int{}
+	for _, f := range grants {
+		switch {
+		case !f.ended.IsZero():
+			ends[f.why]++
+		case !f.maybeEnded.IsZero():
+			ends["perhaps, by a call without an answer"]++
+		}
+	}
+	presentedAgain := 0
+	for _, uses := range l.jtis {
+		presentedAgain += len(uses) - 1
+	}
+	fmt.Printf("  %d grants with %d access tokens; %d assertions, presented again %d times\n", len(grants), len(l.tokens), len(l.jtis), presentedAgain)
+	for _, why := range slices.Sorted(maps.Keys(ends)) {
+		fmt.Printf("  %9d ended: %s\n", ends[why], why)
+	}
 }
