@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check fmt demo bench rounds fuzz tools
+.PHONY: build test check fmt demo bench rounds torture ha fuzz tools
 
 build: ## the static binary, ./gatehouse
 	CGO_ENABLED=0 $(GO) build -trimpath -o gatehouse ./cmd/gatehouse
@@ -27,6 +27,14 @@ bench: ## CPU and allocations of the token endpoint; docs/performance.md
 
 rounds: tools ## the contests between concurrent callers in their long form
 	GATEHOUSE_TEST_ROUNDS=200 $(GO) test -timeout 30m -run 'Once|AtOnce' ./store ./oidc
+
+TORTURE ?= 90s
+torture: tools ## replicas and databases killed, cut off and filled up under load; docs/reliability.md
+	$(GO) run ./e2e/torture -database both -duration $(TORTURE)
+
+ha: ## the leader of a PostgreSQL cluster is killed under load, five times
+	@.ci/tools cluster
+	$(GO) run ./e2e/torture -database cluster -faults leader-loss -count 5 -pause 50ms
 
 FUZZTIME ?= 10m
 fuzz: ## every fuzz target

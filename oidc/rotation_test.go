@@ -265,7 +265,11 @@ func TestRotationAtOnce(t *testing.T) {
 				requests[i] = w.asserted("alpha", tppA, refreshForm(f.refresh[0])).encode()
 			}
 			for _, a := range w.atOnce(callers, func(i int) *answer {
-				return w.doAt(sites[i%2], "POST", "/api/oidc/alpha/tokens", formHeader, requests[i])
+				a := w.doAt(sites[i%2], "POST", "/api/oidc/alpha/tokens", formHeader, requests[i])
+				for tries := 0; tries < 10 && !isDone(t, a); tries++ { // a machine with other work is asked again
+					a = f.present(i, f.refresh[0])
+				}
+				return a
 			}) {
 				expect(t, a, 200, "")
 				f.add(a)

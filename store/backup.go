@@ -358,7 +358,8 @@ type Restored struct {
 	RestoredAt time.Time `json:"restored_at"`
 	// BackupAt is when the backup was taken, zero when nothing says so.
 	BackupAt time.Time `json:"backup_at,omitzero"`
-	// LastWriteAt is the latest time in the restored data.
+	// LastWriteAt is the latest time in the data: where BackupAt is unknown,
+	// what was lost is later.
 	LastWriteAt time.Time `json:"last_write_at,omitzero"`
 	// AssertionsFrom is the restore epoch: what was issued earlier is refused.
 	AssertionsFrom time.Time `json:"assertions_from"`
@@ -371,14 +372,6 @@ type Restored struct {
 	// Rotating are the providers that rotate refresh tokens: there a token
 	// whose rotation was lost is good again.
 	Rotating []RotatingProvider `json:"rotating_providers"`
-}
-
-// LostSince is when the time begins whose writes are lost.
-func (r *Restored) LostSince() time.Time {
-	if r.BackupAt.IsZero() {
-		return r.LastWriteAt
-	}
-	return r.BackupAt
 }
 
 // A RotatingProvider has grants that a lost rotation may concern.
@@ -407,7 +400,7 @@ func (db *DB) RestoreEpoch(ctx context.Context, revoke RevokeGrants, now time.Ti
 		return nil, fmt.Errorf("restore epoch: %w", err)
 	}
 	defer tx.Rollback() // does nothing after Commit
-	r := &Restored{RestoredAt: milliseconds(now), AssertionsFrom: milliseconds(now.Add(maxAhead))}
+	r := &Restored{RestoredAt: milliseconds(now)}
 	s := &script{ctx: ctx, tx: tx}
 	at := unixMillis(now)
 
@@ -420,7 +413,8 @@ func (db *DB) RestoreEpoch(ctx context.Context, revoke RevokeGrants, now time.Ti
 	s.exec(`DELETE FROM marks WHERE name = 'backup'`)
 	s.exec(`
 		INSERT INTO marks (name, at) VALUES ('restored', $1)
-		ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE marks.at < excluded.at`, unixMillis(r.AssertionsFrom))
+		ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE marks.at < excluded.at`, unixMillis(now.Add(maxAhead)))
+	s.read(`SELECT at FROM marks WHERE name = 'restored'`, timeField{&r.AssertionsFrom})
 
 	r.GrantsEnded = s.exec(`
 		UPDATE grants SET revoked_at = $1 WHERE revoked_at IS NULL AND expires_at > $1

@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -100,6 +102,13 @@ func wantPast(t *testing.T, db *store.DB, r *store.Restored) {
 		// A clock that is behind changes nothing.
 		wantErr("the same, earlier", db.ExchangeCode(ctx, "alpha", id, anAccessToken("alpha", "again "+id, id), nil, now), gatehouse.ErrConflict)
 	}
+	for _, id := range []string{"pending", "approved"} {
+		a, err := db.Authorization(ctx, "alpha", id)
+		must(t, err)
+		if !a.ExpiresAt.Equal(time.Unix(0, 0)) || !a.CodeExpiresAt.Equal(time.Unix(0, 0)) {
+			t.Errorf("visit %s goes on until %v, its code until %v", id, a.ExpiresAt, a.CodeExpiresAt)
+		}
+	}
 	wantErr("approval of a visit from before", db.ApproveAuthorization(ctx, "alpha", "pending", aGrant("alpha", "pending"), now), gatehouse.ErrConflict)
 	wantErr("denial of a visit from before", db.DenyAuthorization(ctx, "alpha", "pending", now), gatehouse.ErrConflict)
 	for _, row := range []struct {
@@ -180,7 +189,6 @@ func TestBackupUnderLoad(t *testing.T) {
 	must(t, err)
 	equal(t, len(faults), 0)
 	equal(t, r.BackupAt, now.Add(time.Second))
-	equal(t, r.LostSince(), now.Add(time.Second))
 	equal(t, r.RestoredAt, at)
 	equal(t, []int64{r.AuthorizationsVoided, r.GrantsEnded, r.Clients, r.Providers}, []int64{3, 2, 2, 1})
 	equal(t, directory(t, dir), []string{"backup.db", "gatehouse.db"})
@@ -196,6 +204,11 @@ func TestBackupUnderLoad(t *testing.T) {
 	}
 	wantFaults(t, db)
 	wantPast(t, db, r)
+
+	// From now on it is no copy.
+	r, err = db.RestoreEpoch(ctx, store.RevokeNone, at)
+	must(t, err)
+	equal(t, r.BackupAt, time.Time{})
 }
 
 // The report says what was lost, and what was done about it.
@@ -233,7 +246,6 @@ func TestRestoreEpoch(t *testing.T) {
 					*m = m.Truncate(time.Millisecond)
 				}
 				equal(t, r, want)
-				equal(t, r.LostSince(), now)
 				_, g, err := db.AccessToken(ctx, "alpha", "standing")
 				must(t, err)
 				equal(t, g.RevokedAt.IsZero(), row.inForce > 0)
@@ -244,6 +256,7 @@ func TestRestoreEpoch(t *testing.T) {
 				again, err := db.RestoreEpoch(ctx, store.RevokeNone, now)
 				must(t, err)
 				equal(t, again.AuthorizationsVoided, int64(0))
+				equal(t, again.AssertionsFrom, r.AssertionsFrom)
 				wantPast(t, db, r)
 			})
 		})
@@ -257,7 +270,11 @@ func TestVerify(t *testing.T) {
 	for _, row := range []struct {
 		name, change, want string
 	}{
-		{"nothing", `UPDATE marks SET at = at`, ""},
+		{"successor that Purge took first", `UPDATE refresh_tokens SET expires_at = 1; DELETE FROM refresh_tokens WHERE id = 'successor'`, ""},
+		{"grant that Purge took first", `UPDATE authorizations SET decided_at = 1 WHERE id = 'approved'; DELETE FROM grants WHERE id = 'approved'`, ""},
+		{"deleted provider, half purged", `UPDATE providers SET deleted_at = 1; DELETE FROM grants; DELETE FROM refresh_tokens WHERE id = 'successor'`, ""},
+		{"deleted client, ended grants", `UPDATE clients SET status = 'deleted'; UPDATE grants SET revoked_at = 1`, ""},
+		{"deleted client, expired grants", `UPDATE clients SET status = 'deleted'; UPDATE grants SET expires_at = 1`, ""},
 		{"no grant", `DELETE FROM grants WHERE id = 'standing'`, orphan},
 		{"token of another client", `UPDATE access_tokens SET client_id = 'gone' WHERE id = 'standing'`, orphan},
 		{"refresh token of another client", `UPDATE refresh_tokens SET client_id = 'gone' WHERE id = 'standing'`, "refresh token without its client's grant"},
@@ -281,7 +298,9 @@ func TestVerify(t *testing.T) {
 				aPast(t, db)
 				wantFaults(t, db)
 				beside := raw(t, url)
-				exec(t, beside, row.change)
+				for change := range strings.SplitSeq(row.change, ";") {
+					exec(t, beside, change)
+				}
 				if row.want == "" {
 					wantFaults(t, db)
 					return
@@ -334,54 +353,61 @@ func wantFaults(t *testing.T, db *store.DB) {
 	}
 }
 
-// A zeroed index is found by verify, keeps a backup from being made, and one
+// A damaged index is found by verify, keeps a backup from being made, and one
 // from being restored.
 // Proves: S21
 func TestDamage(t *testing.T) {
-	ctx := t.Context()
-	url := storetest.URL(t, "sqlite")
-	dir := filepath.Dir(strings.TrimPrefix(url, "sqlite:"))
-	db := open(t, url)
-	aBank(t, db, aSigningKey(t), false)
-	aPast(t, db)
-	file := filepath.Join(dir, "backup.db")
-	must(t, store.Backup(ctx, url, file, now))
-	must(t, db.Close())
-	for _, path := range []string{file, strings.TrimPrefix(url, "sqlite:")} {
-		zeroIndex(t, path, "grants_client")
+	for name, damage := range map[string]func(page []byte){
+		"zeroes":      func(page []byte) { clear(page[:100]) },
+		"wrong entry": func(page []byte) { copy(page[bytes.LastIndex(page, []byte("tpp")):], "tpq") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			url := storetest.URL(t, "sqlite")
+			dir := filepath.Dir(strings.TrimPrefix(url, "sqlite:"))
+			db := open(t, url)
+			aBank(t, db, aSigningKey(t), false)
+			aPast(t, db)
+			file := filepath.Join(dir, "backup.db")
+			must(t, store.Backup(ctx, url, file, now))
+			must(t, db.Close())
+			for _, path := range []string{file, strings.TrimPrefix(url, "sqlite:")} {
+				changePage(t, path, "grants_client", damage)
+			}
+			if err := store.Backup(ctx, url, file+"2", now); err == nil || !strings.Contains(err.Error(), "damaged") && !strings.Contains(err.Error(), "malformed") {
+				t.Errorf("backup of a damaged database: got %v", err)
+			}
+			db, err := store.Open(ctx, url)
+			must(t, err)
+			defer db.Close()
+			faults, err := db.Verify(ctx, aKEK(t, "kek"), now)
+			must(t, err)
+			if len(faults) != 1 || faults[0].Check != "integrity_check" {
+				t.Errorf("verify: got %v", faults)
+			}
+			_, faults, err = store.Restore(ctx, "sqlite:"+dir+"/restored.db", file, store.RestoreOptions{KEK: aKEK(t, "kek"), Now: func() time.Time { return now }})
+			must(t, err)
+			if len(faults) != 1 || faults[0].Check != "integrity_check" {
+				t.Errorf("restore: got %v", faults)
+			}
+			equal(t, directory(t, dir), []string{"backup.db", "gatehouse.db", "gatehouse.db-shm", "gatehouse.db-wal"})
+		})
 	}
-	db, err := store.Open(ctx, url)
-	must(t, err)
-	defer db.Close()
-	faults, err := db.Verify(ctx, aKEK(t, "kek"), now)
-	must(t, err)
-	if len(faults) != 1 || faults[0].Check != "integrity_check" {
-		t.Errorf("verify: got %v", faults)
-	}
-	if err := store.Backup(ctx, url, file+"2", now); err == nil || !strings.Contains(err.Error(), "damaged") && !strings.Contains(err.Error(), "malformed") {
-		t.Errorf("backup of a damaged database: got %v", err)
-	}
-	_, faults, err = store.Restore(ctx, "sqlite:"+dir+"/restored.db", file, store.RestoreOptions{KEK: aKEK(t, "kek"), Now: func() time.Time { return now }})
-	must(t, err)
-	if len(faults) != 1 || faults[0].Check != "integrity_check" {
-		t.Errorf("restore: got %v", faults)
-	}
-	equal(t, directory(t, dir), []string{"backup.db", "gatehouse.db", "gatehouse.db-shm", "gatehouse.db-wal"})
 }
 
-func zeroIndex(t *testing.T, path, index string) {
+// changePage changes the first page of an index.
+func changePage(t *testing.T, path, index string, change func(page []byte)) {
 	t.Helper()
 	db := raw(t, "sqlite:"+path)
-	page := column(t, db, "SELECT (rootpage - 1) * (SELECT page_size FROM pragma_page_size) FROM sqlite_master WHERE name = '"+index+"'")
+	root := column(t, db, "SELECT rootpage FROM sqlite_schema WHERE name = '"+index+"'")
 	must(t, db.Close())
-	var offset int64
-	_, err := fmt.Sscan(page[0], &offset)
+	n, err := strconv.ParseInt(root[0], 10, 64)
 	must(t, err)
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	data, err := os.ReadFile(path)
 	must(t, err)
-	_, err = f.WriteAt(make([]byte, 100), offset)
-	must(t, err)
-	must(t, f.Close())
+	const size = 4096
+	change(data[(n-1)*size : n*size])
+	must(t, os.WriteFile(path, data, 0o600))
 }
 
 func TestBackupFile(t *testing.T) {
@@ -573,7 +599,7 @@ func TestRestoreOlderSchema(t *testing.T) {
 	must(t, err)
 	equal(t, len(faults), 1) // keys that are none
 	equal(t, r.BackupAt, time.Time{})
-	equal(t, r.LostSince(), now)
+	equal(t, r.LastWriteAt, now)
 	restored, err := store.Open(ctx, target)
 	must(t, err)
 	defer restored.Close()

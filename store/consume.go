@@ -20,7 +20,7 @@ func (db *DB) Consume(ctx context.Context, provider string, kind gatehouse.Consu
 	}
 	out, err := db.write(ctx, query(`
 		INSERT INTO consumed (provider, kind, key_hash, keep_until, used_by) SELECT $1, $2, $3, $4, $5
-		WHERE NOT EXISTS (SELECT 1 FROM marks WHERE name = 'purged' AND at >= $4 OR name = 'restored' AND at > $6)
+		WHERE NOT EXISTS (SELECT 1 FROM marks WHERE name = 'purged' AND at >= $4 OR name = 'restored' AND (at > $6 OR $6 IS NULL))
 		ON CONFLICT (provider, kind, key_hash) DO UPDATE SET used_by = excluded.used_by WHERE consumed.used_by = excluded.used_by`,
 		provider, string(kind), base64url(gatehouse.HashSecret(key)), unixMillis(expires.Add(keptFor)), gatehouse.NewID(now), unixMillis(issued)))
 	if err != nil {

@@ -130,6 +130,7 @@ func TestCutForGood(t *testing.T) {
 			for _, at := range []storetest.CutPoint{storetest.BeforeSync, storetest.AfterCommit} {
 				empty(t, c.beside)
 				w.prepare(t, c.db)
+				must(t, c.db.Ping(t.Context())) // on the connection that will be cut
 				before := rows(t, c.beside)
 				cut := storetest.Cut{At: at}
 				c.proxy.Arm(&cut)
@@ -159,6 +160,8 @@ func TestCutAndOvertaken(t *testing.T) {
 			return db.Refresh(ctx, "alpha", id, anAccessToken("alpha", access, "grant"), aRefreshToken("alpha", successor, "grant"), time.Minute, now)
 		}
 	}
+	database := storetest.URL(t, "postgres")
+	direct, beside := open(t, database), raw(t, database)
 	for name, row := range map[string]struct {
 		writing string
 		at      storetest.CutPoint
@@ -170,25 +173,26 @@ func TestCutAndOvertaken(t *testing.T) {
 			func(ctx context.Context, db *store.DB) error {
 				return wanted(consumeKey(ctx, db), gatehouse.ErrSpent)
 			}, nil},
-		"the code is exchanged by another":  {"ExchangeCode", storetest.BeforeSync, writings["ExchangeCode"].other, gatehouse.ErrSpent},
-		"the code gets another value":       {"SetCode", storetest.BeforeSync, writings["SetCode"].other, gatehouse.ErrSpent},
-		"the visit is denied by another":    {"ApproveAuthorization", storetest.BeforeSync, writings["ApproveAuthorization"].other, gatehouse.ErrConflict},
-		"the visit is approved by another":  {"DenyAuthorization", storetest.BeforeSync, writings["DenyAuthorization"].other, gatehouse.ErrConflict},
-		"the provider is made by another":   {"CreateProvider", storetest.BeforeSync, writings["CreateProvider"].other, gatehouse.ErrExists},
-		"the client is made by another":     {"CreateClient", storetest.BeforeSync, writings["CreateClient"].other, gatehouse.ErrExists},
-		"the grant is made by another":      {"CreateGrant", storetest.BeforeSync, writings["CreateGrant"].other, gatehouse.ErrExists},
+		"the code is exchanged by another":   {"ExchangeCode", storetest.BeforeSync, writings["ExchangeCode"].other, gatehouse.ErrSpent},
+		"the code gets another value":        {"SetCode", storetest.BeforeSync, writings["SetCode"].other, gatehouse.ErrSpent},
+		"the visit is denied by another":     {"ApproveAuthorization", storetest.BeforeSync, writings["ApproveAuthorization"].other, gatehouse.ErrConflict},
+		"the visit is approved by another":   {"DenyAuthorization", storetest.BeforeSync, writings["DenyAuthorization"].other, gatehouse.ErrConflict},
+		"the provider is made by another":    {"CreateProvider", storetest.BeforeSync, writings["CreateProvider"].other, gatehouse.ErrExists},
+		"the client is made by another":      {"CreateClient", storetest.BeforeSync, writings["CreateClient"].other, gatehouse.ErrExists},
+		"the grant is made by another":       {"CreateGrant", storetest.BeforeSync, writings["CreateGrant"].other, gatehouse.ErrExists},
 		"the provider is changed by another": {"UpdateProvider", storetest.BeforeSync, writings["UpdateProvider"].other, gatehouse.ErrConflict},
-		"the client is changed by another":  {"UpdateClient", storetest.BeforeSync, writings["UpdateClient"].other, gatehouse.ErrConflict},
-		"the grant is revoked":              {"Refresh", storetest.BeforeSync, writings["RevokeGrant"].call, gatehouse.ErrNotFound},
-		"the same token is rotated":         {"Refresh/with rotation", storetest.BeforeSync, refresh("r", "c", "r2"), nil},
-		"the successor is used":             {"Refresh/with rotation", storetest.AfterCommit, refresh("r2", "c", "r3"), nil},
+		"the client is changed by another":   {"UpdateClient", storetest.BeforeSync, writings["UpdateClient"].other, gatehouse.ErrConflict},
+		"the grant is revoked":               {"Refresh", storetest.BeforeSync, writings["RevokeGrant"].call, gatehouse.ErrNotFound},
+		"the same token is rotated":          {"Refresh/with rotation", storetest.BeforeSync, refresh("r", "c", "r2"), nil},
+		"the successor is used":              {"Refresh/with rotation", storetest.AfterCommit, refresh("r2", "c", "r3"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := storetest.URL(t, "postgres")
+			empty(t, beside)
 			proxy := startProxy(t, database)
 			address, admit := gate(t, proxy)
-			direct := open(t, database)
-			db := open(t, address+"&pool_max_conns=1")
+			db, err := store.Open(t.Context(), address+"&pool_max_conns=1")
+			must(t, err)
+			defer db.Close()
 			w := writings[row.writing]
 			w.prepare(t, direct)
 			cut := storetest.Cut{At: row.at}

@@ -57,7 +57,9 @@ func (db *DB) unlessIssued(ctx context.Context, out outcome, err error, access *
 // successor in the token's place. A token still opens something when it has no
 // successor, or one that nobody has used and that was made between $4 and $5:
 // within the grace before or after now, so that a clock set back does not
-// lengthen it.
+// lengthen it. When access is there from an earlier attempt of this call, it
+// collides, which takes back all else: somebody may have used the successor
+// since.
 func (db *DB) Refresh(ctx context.Context, provider, id string, access *gatehouse.AccessToken, successor *gatehouse.RefreshToken, grace time.Duration, now time.Time) error {
 	at, from, to := unixMillis(now), unixMillis(now.Add(-grace)), unixMillis(now.Add(grace))
 	statements := []statement{query(`
@@ -70,9 +72,10 @@ func (db *DB) Refresh(ctx context.Context, provider, id string, access *gatehous
 		INSERT INTO access_tokens (provider, id, grant_id, client_id, scope, hash, issued_at, expires_at)
 		SELECT r.provider, $6, r.grant_id, r.client_id, $7, $8, $9, $10
 		FROM refresh_tokens r JOIN grants g ON g.provider = r.provider AND g.id = r.grant_id
-		WHERE r.provider = $1 AND r.id = $2 AND r.expires_at > $3 AND g.revoked_at IS NULL AND g.expires_at > $3 AND
+		WHERE r.provider = $1 AND r.id = $2 AND (EXISTS (SELECT 1 FROM access_tokens WHERE provider = $1 AND id = $6)
+		    OR r.expires_at > $3 AND g.revoked_at IS NULL AND g.expires_at > $3 AND
 		    (r.successor_id IS NULL OR r.rotated_at BETWEEN $4 AND $5 AND NOT EXISTS
-		         (SELECT 1 FROM refresh_tokens s WHERE s.provider = $1 AND s.id = r.successor_id AND s.successor_id IS NOT NULL))`,
+		         (SELECT 1 FROM refresh_tokens s WHERE s.provider = $1 AND s.id = r.successor_id AND s.successor_id IS NOT NULL)))`,
 		provider, id, at, from, to, access.ID, access.Scope.String(), base64url(access.Hash), unixMillis(access.IssuedAt), unixMillis(access.ExpiresAt))}
 	if successor != nil {
 		statements = append(statements, query(`

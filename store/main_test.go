@@ -219,3 +219,19 @@ func approved(t testing.TB, db *store.DB, provider, id string) {
 	must(t, db.CreateAuthorization(context.Background(), aVisit(provider, id)))
 	must(t, db.ApproveAuthorization(context.Background(), provider, id, aGrant(provider, id), now))
 }
+
+// await returns when a query beside the store has a row, and what it is.
+func await(t testing.TB, beside *sql.DB, query string) string {
+	t.Helper()
+	limit := time.After(20 * time.Second)
+	for {
+		if found := column(t, beside, query); len(found) > 0 {
+			return found[0]
+		}
+		select {
+		case <-limit:
+			t.Fatalf("it never came: %s", query)
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}

@@ -184,14 +184,16 @@ func (db *DB) SchemaVersion(ctx context.Context) (have, want int64, err error) {
 func (db *DB) schema(ctx context.Context) (int64, error) {
 	have, want, err := db.SchemaVersion(ctx)
 	switch {
-	case err != nil || have == want:
-		return have, err
+	case err != nil:
+		return have, fmt.Errorf("schema version: %w", err)
+	case have == want:
+		return have, nil
 	case have < want:
 		return have, ErrOlderSchema
 	}
 	var oldest int64
 	if err := db.readRow(ctx, query(`SELECT oldest FROM schema_support`), &oldest); err != nil {
-		return have, err
+		return have, fmt.Errorf("schema version: %w", err)
 	}
 	if oldest > want {
 		return have, ErrNewerSchema
@@ -202,10 +204,8 @@ func (db *DB) schema(ctx context.Context) (int64, error) {
 // Ping reports whether the store answers and has a schema that this program
 // works with.
 func (db *DB) Ping(ctx context.Context) error {
-	if _, err := db.schema(ctx); err != nil {
-		return fmt.Errorf("ping database: %w", err)
-	}
-	return nil
+	_, err := db.schema(ctx)
+	return err
 }
 
 // isUndefinedTable: PostgreSQL's undefined_table; SQLite has no code for it.

@@ -60,6 +60,30 @@ var contests = map[string]contest{
 		lost:  gatehouse.ErrSpent,
 		after: func(*testing.T, *store.DB, string) {},
 	},
+	// Of a token's two possible successors one comes to be.
+	"Rotate": {
+		prepare: func(t *testing.T, db *store.DB, id string) { granted(t, db, "alpha", id) },
+		attempt: func(ctx context.Context, db *store.DB, id string, _ int) error {
+			token := gatehouse.NewID(now)
+			err := db.Refresh(ctx, "alpha", id, anAccessToken("alpha", token, id), aRefreshToken("alpha", token, id), time.Minute, now)
+			if err != nil {
+				return err
+			}
+			old, _, err := db.RefreshToken(ctx, "alpha", id)
+			if err == nil && old.SuccessorID != token {
+				return errOvertaken
+			}
+			return err
+		},
+		lost: errOvertaken,
+		after: func(t *testing.T, db *store.DB, id string) {
+			_, g, err := db.RefreshToken(t.Context(), "alpha", id)
+			must(t, err)
+			if !g.RevokedAt.IsZero() {
+				t.Errorf("%s: a retry within the grace ended the grant", id)
+			}
+		},
+	},
 	"Decide": {
 		prepare: func(t *testing.T, db *store.DB, id string) { pending(t, db, "alpha", id) },
 		attempt: func(ctx context.Context, db *store.DB, id string, n int) error {
@@ -72,6 +96,8 @@ var contests = map[string]contest{
 		after: func(*testing.T, *store.DB, string) {},
 	},
 }
+
+var errOvertaken = errors.New("another successor")
 
 // contestants is how many goroutines of each process take part.
 const contestants = 64

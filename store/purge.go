@@ -11,7 +11,8 @@ const purgeBatch = 100
 
 // purges delete some rows each, at most $1, that ended at or before $2 or
 // belong to a deleted provider. Tokens go before their grants. What is deleted
-// from consumed leaves its mark, for Consume.
+// from consumed leaves its mark, for Consume; and only what is marked goes:
+// another process may have deleted the batch that was marked.
 var purges = []struct {
 	keptFor time.Duration
 	sql     []string
@@ -22,7 +23,8 @@ var purges = []struct {
 		HAVING MAX(keep_until) IS NOT NULL
 		ON CONFLICT (name) DO UPDATE SET at = excluded.at WHERE marks.at < excluded.at`, `
 		DELETE FROM consumed WHERE (provider, kind, key_hash) IN
-			(SELECT provider, kind, key_hash FROM consumed WHERE keep_until <= $2 ORDER BY keep_until LIMIT $1)`}},
+			(SELECT provider, kind, key_hash FROM consumed WHERE keep_until <= $2
+			 AND keep_until <= (SELECT at FROM marks WHERE name = 'purged') ORDER BY keep_until LIMIT $1)`}},
 	{keptFor, []string{`
 		DELETE FROM access_tokens WHERE (provider, id) IN
 			(SELECT provider, id FROM access_tokens WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -68,6 +69,9 @@ var tenantCases = map[string]tenantCase{
 	"ClientsOfSoftware":  {deployment: "a client belongs to the deployment"},
 	"CountRegistrations": {deployment: "a client belongs to the deployment"},
 	"ClientAccessToken":  {deployment: "a token that stands for its client, who belongs to the deployment; bound to the client"},
+	"DeleteProvider":     {deployment: "a provider is a tenant; TestDeleteProvider has two"},
+	"Purge":              {deployment: "goes by the age of a row, and by whose provider is deleted; TestPurgeOfDeletedProvider has two"},
+	"Watch":              {deployment: "tells of providers and clients"},
 	"Ping":               {deployment: "asks about the database"},
 	"Close":              {deployment: "releases the database"},
 	"UpdateProvider": {
@@ -167,6 +171,28 @@ var tenantCases = map[string]tenantCase{
 			return db.Refresh(ctx, provider, id, anAccessToken(provider, gatehouse.NewID(now), id), nil, 0, now)
 		},
 	},
+	"Refresh/with rotation": {
+		prepare:   granted,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.Refresh(ctx, provider, id, anAccessToken(provider, gatehouse.NewID(now), id), aRefreshToken(provider, "after "+id, id), time.Minute, now)
+		},
+	},
+	"Refresh/by a thief": {
+		prepare: func(t *testing.T, db *store.DB, provider, id string) {
+			granted(t, db, provider, id)
+			must(t, db.Refresh(t.Context(), provider, id, anAccessToken(provider, gatehouse.NewID(now), id), aRefreshToken(provider, "after "+id, id), 0, now))
+		},
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			err := db.Refresh(ctx, provider, id, anAccessToken(provider, gatehouse.NewID(now), id), nil, 0, now.Add(time.Minute))
+			if !errors.Is(err, gatehouse.ErrNotFound) {
+				return fmt.Errorf("an old token: %w", err)
+			}
+			_, _, err = db.RefreshToken(ctx, provider, id)
+			return err
+		},
+	},
 	"RefreshToken": {
 		prepare:   granted,
 		elsewhere: gatehouse.ErrNotFound,
@@ -222,7 +248,8 @@ func TestTenants(t *testing.T) {
 			return own
 		}
 		for name, c := range tenantCases {
-			if _, ok := methods.MethodByName(name); !ok {
+			method, _, _ := strings.Cut(name, "/")
+			if _, ok := methods.MethodByName(method); !ok {
 				t.Errorf("%s is not a method of the store", name)
 			}
 			if c.deployment != "" {

@@ -236,7 +236,10 @@ var readings = map[string]func(ctx context.Context, db *store.DB) error{
 		_, _, err := db.RefreshToken(ctx, "alpha", "r")
 		return err
 	},
-	"AccessToken": func(ctx context.Context, db *store.DB) error { _, _, err := db.AccessToken(ctx, "alpha", "a"); return err },
+	"AccessToken": func(ctx context.Context, db *store.DB) error {
+		_, _, err := db.AccessToken(ctx, "alpha", "a")
+		return err
+	},
 	"ClientAccessToken": func(ctx context.Context, db *store.DB) error {
 		_, _, err := db.ClientAccessToken(ctx, "tpp", "a")
 		return err
@@ -314,14 +317,14 @@ func rows(t testing.TB, beside *sql.DB) []string {
 	t.Helper()
 	var list []string
 	for _, line := range dump(t, beside) {
-		if !strings.HasPrefix(line, "schema_versions ") {
+		if !strings.HasPrefix(line, "schema_") {
 			list = append(list, byChance.ReplaceAllString(line, ""))
 		}
 	}
 	return list
 }
 
-// empty deletes every row that the store has.
+// empty deletes every row but what migrations wrote.
 func empty(t testing.TB, beside *sql.DB) {
 	t.Helper()
 	tables := column(t, beside, `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`)
@@ -337,7 +340,7 @@ func empty(t testing.TB, beside *sql.DB) {
 		must(t, err)
 	}
 	for _, table := range tables {
-		if table == "schema_versions" {
+		if strings.HasPrefix(table, "schema_") {
 			continue
 		}
 		_, err := tx.ExecContext(t.Context(), "DELETE FROM "+table)

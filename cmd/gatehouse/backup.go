@@ -130,9 +130,12 @@ func restoredSheet(w io.Writer, r *store.Restored) {
 	for _, p := range r.Rotating {
 		row(w, "rotates_refresh_tokens", fmt.Sprintf("%s, %d grants in force", p.Code, p.GrantsInForce))
 	}
-	lost := "What was written after the backup was taken is lost."
-	if !r.LostSince().IsZero() {
-		lost = fmt.Sprintf("What was written from %s to %s is lost.", timestamp(r.LostSince()), timestamp(r.RestoredAt))
+	lost := "The database is empty."
+	switch {
+	case !r.BackupAt.IsZero():
+		lost = fmt.Sprintf("What was written from %s to %s is lost.", timestamp(r.BackupAt), timestamp(r.RestoredAt))
+	case !r.LastWriteAt.IsZero():
+		lost = fmt.Sprintf("If anything is lost, it was written after %s, the latest time in the data.", timestamp(r.LastWriteAt))
 	}
 	for _, line := range []string{
 		"",

@@ -19,25 +19,40 @@ func (c *cli) migrateCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			version, err := migrate(cmd.Context(), config.Database)
+			did, err := migrate(cmd.Context(), config.Database)
 			if err != nil {
 				return err
 			}
-			return c.print(map[string]int64{"schema_version": version}, func(w io.Writer) { sheet(w, "schema_version", version) })
+			return c.print(did, func(w io.Writer) {
+				sheet(w, "schema_version", did.SchemaVersion, "previous_version", did.PreviousVersion)
+			})
 		}),
 	}
 }
 
-// migrate returns the version of the schema that the database now has.
-func migrate(ctx context.Context, url string) (int64, error) {
+// A migration is what migrate did. The versions are equal when there was
+// nothing to do; a database that was empty had version 0.
+type migration struct {
+	SchemaVersion   int64 `json:"schema_version"`
+	PreviousVersion int64 `json:"previous_version"`
+}
+
+func migrate(ctx context.Context, url string) (*migration, error) {
 	db, err := store.Open(ctx, url)
 	if err != nil {
-		return 0, prefixed("database", err)
+		return nil, prefixed("database", err)
 	}
 	defer db.Close()
-	if err := db.Migrate(ctx); err != nil {
-		return 0, prefixed("database", err)
+	before, _, err := db.SchemaVersion(ctx)
+	if err != nil {
+		return nil, prefixed("database", err)
 	}
-	version, _, err := db.SchemaVersion(ctx)
-	return version, prefixed("database", err)
+	if err := db.Migrate(ctx); err != nil {
+		return nil, prefixed("database", err)
+	}
+	after, _, err := db.SchemaVersion(ctx)
+	if err != nil {
+		return nil, prefixed("database", err)
+	}
+	return &migration{SchemaVersion: after, PreviousVersion: before}, nil
 }

@@ -16,9 +16,7 @@ const auditors = 8
 func (w *world) audit(ctx context.Context) {
 	l := newLedger(w.history.snapshot(), rotationGrace)
 	inParallel(func(work chan<- func()) {
-		if !w.lacks[introspect] {
-			w.auditTokens(ctx, l, work)
-		}
+		w.auditTokens(ctx, l, work)
 		w.auditEnds(ctx, l, work)
 	})
 	inParallel(func(work chan<- func()) { w.auditCodes(ctx, l, work) }) // ends every grant
@@ -69,10 +67,8 @@ func (w *world) auditEnds(ctx context.Context, l *ledger, work chan<- func()) {
 			for _, r := range w.replicas {
 				work <- func() { w.refresh(ctx, r, w.bankOf(f.from), w.partyOf(f.from), newest) }
 			}
-		case !w.lacks[introspect]:
-			work <- func() { w.introspect(ctx, w.other(f.from), w.bankOf(f.from), w.partyOf(f.from), newest) }
 		default:
-			work <- func() { w.refresh(ctx, w.other(f.from), w.bankOf(f.from), w.partyOf(f.from), newest) }
+			work <- func() { w.introspect(ctx, w.other(f.from), w.bankOf(f.from), w.partyOf(f.from), newest) }
 		}
 	}
 }

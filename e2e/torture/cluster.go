@@ -35,21 +35,14 @@ import (
 // place of three.
 type cluster struct {
 	dir      string
-	database clusterDatabase
+	bin      string // the directory of PostgreSQL's programs
+	password string // of every role
+	account  *syscall.SysProcAttr
 	members  []*member
 	etcd     *program
 	haproxy  *program
 	bouncers []*program // one a replica
 	http     *http.Client
-	// refused counts the writes that old leaders were offered and did not take.
-	refused int
-}
-
-// clusterDatabase is what every program of the cluster must know of PostgreSQL.
-type clusterDatabase struct {
-	bin      string // the directory of PostgreSQL's programs
-	password string // of every role
-	account  *syscall.SysProcAttr
 }
 
 // A member is one PostgreSQL server with its Patroni.
@@ -81,13 +74,20 @@ func openCluster(ctx context.Context, dir string, replicas int) (environment, er
 	if err := errors.Join(os.Chmod(dir, 0o711), os.Mkdir(home, 0o700)); err != nil {
 		return nil, err
 	}
+	// postmaster.pid is believed when the process works in the very directory.
+	home, err = filepath.EvalSymlinks(home)
+	if err != nil {
+		return nil, err
+	}
 	account, err := dropRoot(home)
 	if err != nil {
 		return nil, err
 	}
 	c := &cluster{
 		dir:      home,
-		database: clusterDatabase{bin: filepath.Dir(paths["initdb"]), password: rand.Text(), account: account},
+		bin:      filepath.Dir(paths["initdb"]),
+		password: rand.Text(),
+		account:  account,
 		http:     &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}},
 	}
 	if err := c.configure(paths, replicas); err != nil {
@@ -143,8 +143,8 @@ func (c *cluster) configure(paths map[string]string, replicas int) error {
 		})
 	}
 	for _, m := range c.members {
-		err := c.write(m.Name+".yml", patroniConfig, map[string]any{"Member": m, "Etcd": client, "Bin": c.database.bin,
-			"Password": c.database.password, "Dir": c.dir})
+		err := c.write(m.Name+".yml", patroniConfig, map[string]any{"Member": m, "Etcd": client, "Bin": c.bin,
+			"Password": c.password, "Dir": c.dir})
 		if err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (c *cluster) configure(paths map[string]string, replicas int) error {
 		return err
 	}
 	c.haproxy = c.program("haproxy", paths["haproxy"], "-db", "-f", filepath.Join(c.dir, "haproxy.cfg"))
-	if err := c.write("users.txt", pgbouncerUsers, c.database.password); err != nil {
+	if err := c.write("users.txt", pgbouncerUsers, c.password); err != nil {
 		return err
 	}
 	for i := range replicas {
@@ -169,7 +169,7 @@ func (c *cluster) configure(paths map[string]string, replicas int) error {
 }
 
 func (c *cluster) program(name, path string, args ...string) *program {
-	return &program{name: name, path: path, args: args, dir: c.dir, account: c.database.account}
+	return &program{name: name, path: path, args: args, dir: c.dir, account: c.account}
 }
 
 // write makes a configuration file that the programs' user alone can read.
@@ -182,7 +182,7 @@ func (c *cluster) write(name string, text *template.Template, values any) error 
 	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
 		return err
 	}
-	return chown(path, c.database.account)
+	return chown(path, c.account)
 }
 
 // freePorts returns loopback addresses that nobody listens on.
@@ -211,7 +211,7 @@ func (c *cluster) open(ctx context.Context) error {
 		return err
 	}
 	for _, sql := range []string{
-		`CREATE ROLE gatehouse LOGIN PASSWORD '` + c.database.password + `'`,
+		`CREATE ROLE gatehouse LOGIN PASSWORD '` + c.password + `'`,
 		`CREATE DATABASE gatehouse OWNER gatehouse`,
 		`CREATE TABLE probe (at TIMESTAMPTZ NOT NULL)`,
 	} {
@@ -230,7 +230,7 @@ func (c *cluster) url(replica int) string {
 }
 
 func (c *cluster) connect(user, address, database string) string {
-	u := url.URL{Scheme: "postgres", User: url.UserPassword(user, c.database.password), Host: address, Path: "/" + database}
+	u := url.URL{Scheme: "postgres", User: url.UserPassword(user, c.password), Host: address, Path: "/" + database}
 	return u.String()
 }
 

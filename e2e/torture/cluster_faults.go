@@ -134,7 +134,6 @@ func (c *cluster) tempt(ctx context.Context, conn *pgx.Conn) error {
 	if _, err := results.ReadAll(); err == nil {
 		return errors.New("split brain: a leader of the past acknowledged a write")
 	}
-	c.refused++
 	return nil
 }
 

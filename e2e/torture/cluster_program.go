@@ -31,7 +31,6 @@ type program struct {
 	process  *os.Process
 	ended    chan struct{} // closed when it has ended and will not be started again
 	unwanted bool
-	revived  int // how often it ended by itself
 }
 
 // revival is the pause before a program that ended by itself is started again.
@@ -57,7 +56,6 @@ func (p *program) start() error {
 				p.mu.Unlock()
 				return
 			}
-			p.revived++
 			if next, err := p.launch(); err == nil {
 				cmd, p.process = next, next.Process
 			}
@@ -105,14 +103,6 @@ func (p *program) kill() error {
 	}
 	<-ended
 	return nil
-}
-
-// revivals is how often the program had to be started again because it ended by
-// itself.
-func (p *program) revivals() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.revived
 }
 
 // kill ends Patroni and PostgreSQL at once, as the loss of the machine would.

@@ -18,8 +18,8 @@ type outage struct {
 	unavailable, unanswered, failed int
 	// slowest is the call that waited longest for its answer.
 	slowest time.Duration
-	// before and after are acknowledged writes per second in the calm before the
-	// fault and in that after it.
+	// before and after are acknowledged writes per second in the calm on both
+	// sides of the fault.
 	before, after float64
 }
 
@@ -29,22 +29,14 @@ var writes = []kind{credentials, begin, verdict, exchange, refresh, revoke}
 
 func isAcknowledgedWrite(c *call) bool { return c.outcome == ok && slices.Contains(writes, c.kind) }
 
+// calm is how long before and after a fault the load is looked at.
+const calm = 3 * time.Second
+
 // outages returns one outage for each fault of the history.
 func (h *history) outages() (all []outage) {
 	h = h.snapshot()
-	if len(h.calls) == 0 {
-		return nil
-	}
-	begun, ended := h.calls[0].start, h.calls[len(h.calls)-1].end
-	for i, w := range h.windows {
-		calmFrom, calmTo := begun, ended
-		if i > 0 {
-			calmFrom = h.windows[i-1].recovered
-		}
-		if i+1 < len(h.windows) {
-			calmTo = h.windows[i+1].start
-		}
-		o := outage{fault: w.fault, before: h.rate(calmFrom, w.start), after: h.rate(w.recovered, calmTo)}
+	for _, w := range h.windows {
+		o := outage{fault: w.fault, before: h.rate(w.start.Add(-calm), w.start), after: h.rate(w.recovered, w.recovered.Add(calm))}
 		last := w.start
 		for _, c := range h.calls { // in the order of their ends
 			if isAcknowledgedWrite(c) && c.end.After(w.start) {

@@ -43,33 +43,30 @@ const (
 // beside the others.
 type act struct {
 	weight int
-	needs  kind // an endpoint
 	do     func(*caller, context.Context)
 }
 
 var acts = []act{
-	{24, credentials, (*caller).getCredentials},
-	{4, credentials, (*caller).presentTwice},
-	{4, credentials, (*caller).presentAgain},
-	{20, exchange, (*caller).visitBank},
-	{6, exchange, (*caller).redeemTwice},
-	{3, exchange, (*caller).visitInVain},
-	{3, exchange, (*caller).replayCode},
-	{18, refresh, (*caller).refreshGrant},
-	{5, refresh, (*caller).refreshTwice},
-	{2, refresh, (*caller).stealRefreshToken},
-	{6, revoke, (*caller).revokeGrant},
-	{14, introspect, (*caller).lookAtToken},
-	{4, public, (*caller).readPublic},
+	{24, (*caller).getCredentials},
+	{4, (*caller).presentTwice},
+	{4, (*caller).presentAgain},
+	{20, (*caller).visitBank},
+	{6, (*caller).redeemTwice},
+	{3, (*caller).visitInVain},
+	{3, (*caller).replayCode},
+	{18, (*caller).refreshGrant},
+	{5, (*caller).refreshTwice},
+	{6, (*caller).stealRefreshToken},
+	{6, (*caller).revokeGrant},
+	{14, (*caller).lookAtToken},
+	{4, (*caller).readPublic},
 }
 
 // work acts until ctx ends, with pauses around the given length.
 func (c *caller) work(ctx context.Context, rest time.Duration) {
 	weights := make([]int, len(acts))
 	for i, a := range acts {
-		if !c.lacks[a.needs] {
-			weights[i] = a.weight
-		}
+		weights[i] = a.weight
 	}
 	for ctx.Err() == nil {
 		// What was begun is finished: the end of the run is no fault.
@@ -290,14 +287,21 @@ func (c *caller) refreshTwice(ctx context.Context) {
 	}
 }
 
-// stealRefreshToken presents a refresh token that was replaced; where its
-// successor was used, that ends the grant.
+// stealRefreshToken uses a grant until a refresh token has a successor that was
+// used, and presents it then: that ends the grant.
 func (c *caller) stealRefreshToken(ctx context.Context) {
 	g := c.grant()
-	if g == nil || len(g.older) == 0 {
+	if g == nil || g.refresh == "" || g.bank.code != rotatingProvider {
 		return
 	}
-	old := g.older[c.random.below(len(g.older))]
+	for len(g.older) < 2 {
+		a := c.insist(ctx, func(r *replica) *call { return c.refresh(ctx, r, g.bank, c.party, g.refresh) })
+		if g.update(a); a.outcome != ok {
+			c.forget(g)
+			return
+		}
+	}
+	old := g.older[c.random.below(len(g.older)-1)]
 	c.insist(ctx, func(r *replica) *call { return c.refresh(ctx, r, g.bank, c.party, old) })
 	c.lookBack(ctx, g)
 }
@@ -320,9 +324,7 @@ func (c *caller) revokeGrant(ctx context.Context) {
 // of it.
 func (c *caller) lookBack(ctx context.Context, g *grant) {
 	for _, r := range c.replicas {
-		if !c.lacks[introspect] {
-			c.introspect(ctx, r, g.bank, c.party, g.access[c.random.below(len(g.access))])
-		}
+		c.introspect(ctx, r, g.bank, c.party, g.access[c.random.below(len(g.access))])
 		if g.refresh != "" {
 			c.refresh(ctx, r, g.bank, c.party, g.refresh)
 		}

@@ -44,7 +44,6 @@ func (r *run) report(findings []finding) {
 	for _, k := range slices.Sorted(maps.Keys(calls)) {
 		fmt.Printf("  %-20s %9d %9d %9d\n", k, calls[k][ok], calls[k][refused], calls[k][unknown])
 	}
-	r.reportGrants()
 	fmt.Printf("  %-20s %9s %s\n", "faults", "injected", "longest recovery")
 	for _, name := range slices.Sorted(maps.Keys(r.injected)) {
 		fmt.Printf("  %-20s %9d %9.1f s\n", name, r.injected[name].count, r.injected[name].recovery.Seconds())

@@ -47,7 +47,7 @@ func runOn(ctx context.Context, o *options, database, dir string) (found int, er
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
 	r := &run{options: o, environment: e, injected: map[string]*tally{}, world: &world{
-		history: &history{}, http: newHTTPClient(o.callers), run: fmt.Sprint(time.Now().UnixNano()), lacks: map[kind]bool{},
+		history: &history{}, http: newHTTPClient(o.callers), run: fmt.Sprint(time.Now().UnixNano()),
 	}}
 	// Whatever happens, no process outlives the run.
 	defer func() {
@@ -61,6 +61,7 @@ func runOn(ctx context.Context, o *options, database, dir string) (found int, er
 	if err := r.load(ctx); err != nil {
 		return 0, err
 	}
+	r.reportGrants()
 	fmt.Println("  audit of the history ...")
 	begun := time.Now()
 	r.audit(context.WithoutCancel(ctx))
@@ -105,10 +106,6 @@ func (r *run) setUp(ctx context.Context, dir string) error {
 	}
 	for code, flags := range map[string][]string{plainProvider: nil, rotatingProvider: {"--rotate-refresh-tokens"}} {
 		b, err := d.addBank(ctx, code, flags...)
-		if err != nil && strings.Contains(err.Error(), "unknown flag") {
-			r.lack("rotation of refresh tokens", "")
-			continue
-		}
 		if err != nil {
 			return err
 		}
@@ -131,31 +128,10 @@ func (r *run) setUp(ctx context.Context, dir string) error {
 		}
 		r.world.replicas = append(r.world.replicas, x)
 	}
-	return r.chooseFaults(ctx)
-}
-
-// chooseFaults also finds out what the program cannot do.
-func (r *run) chooseFaults(ctx context.Context) (err error) {
 	replicas := r.world.replicas
-	all := append(replicaFaults(replicas), r.environment.faults(replicas)...)
-	if err := replicas[0].setClock(ctx, 0); err != nil {
-		r.lack("clock control", "")
-	} else {
-		all = append(all, clockFaults(replicas)...)
-	}
-	probe := &world{history: &history{}, http: r.http, replicas: replicas}
-	for k, ask := range map[kind]func(context.Context, *replica, *bank, *party, string) *call{introspect: probe.introspect, revoke: probe.revoke} {
-		if c := ask(ctx, replicas[0], r.banks[0], r.parties[0], "x"); c.status == 404 {
-			r.lack(string(k), k)
-		}
-	}
+	all := slices.Concat(replicaFaults(replicas), clockFaults(replicas), r.environment.faults(replicas))
 	r.faults, err = chosenFaults(r.options, all)
 	return err
-}
-
-func (r *run) lack(what string, k kind) {
-	fmt.Println("  the program has no", what+": not tried")
-	r.lacks[k] = true
 }
 
 // load drives the callers and injects faults until the time is over.

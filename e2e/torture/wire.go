@@ -60,8 +60,6 @@ type world struct {
 	// serial makes ids: two calls never share one by chance.
 	serial atomic.Int64
 	run    string
-	// lacks are endpoints that the program under test does not have.
-	lacks map[kind]bool
 }
 
 // answerTimeout is longer than any answer may take: the server gives up after
