@@ -52,7 +52,7 @@ func (c *cache[V]) get(ctx context.Context, key string, now time.Time, load func
 		// began it; a caller with something to fall back on does not wait long.
 		patience := requestDeadline / 2
 		if found {
-			patience = cacheRetry
+			patience = cacheRetry / 2
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		defer cancel()

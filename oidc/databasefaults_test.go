@@ -187,7 +187,7 @@ func TestFailureAmongNeighbours(t *testing.T) {
 // writer, waits for a lock. Everybody is told so in time, nobody waits for
 // long who only reads what is public, and afterwards all is as before.
 //
-// Proves: S24
+// Proves: S24 (but for the health endpoint, which is not of this package)
 func TestDatabaseThatDoesNotGetOn(t *testing.T) {
 	forEachWorld(t, func(t *testing.T, w *world) {
 		const callers = 64

@@ -120,7 +120,7 @@ func (w *world) expectRecovery(server *oidc.Server, site *httptest.Server) {
 // The server goes on with what it can do, and does all again when the database
 // is back, without a restart and without a trace.
 //
-// Proves: S9
+// Proves: S9 (but for the health endpoints, which are not of this package)
 func TestDatabaseIsAway(t *testing.T) {
 	p := ownPostgres(t, directory(t))
 	proxy, err := storetest.StartProxy(p.URL)

@@ -253,8 +253,6 @@ func TestStolenRefreshToken(t *testing.T) {
 }
 
 // Any number of repetitions at any replica get one successor.
-//
-// Proves: T16
 func TestRotationAtOnce(t *testing.T) {
 	const callers = 64
 	forEachRotatingWorld(t, func(t *testing.T, w *world, sites []*httptest.Server) {

@@ -21,8 +21,9 @@ const (
 	// callBudget is how long one call of the store may take, all attempts
 	// together, whatever its caller's deadline.
 	callBudget = 3 * time.Second
-	// lockWait bounds one wait: for a connection of the pool, for SQLite's lock
-	// of writers.
+	// connectionWait bounds the wait for a connection of the pool.
+	connectionWait = 2 * time.Second
+	// lockWait bounds one wait for SQLite's lock of writers.
 	lockWait = time.Second
 	// retries is how often a transaction is run again.
 	retries = 3

@@ -52,8 +52,9 @@ func (db *DB) AuthorizationByCode(ctx context.Context, provider string, codeHash
 		SELECT a.provider, a.id, a.client_id, a.request, a.status, a.browser_hash, a.code_hash, a.sealed_code, a.code_expires_at, a.grant_id,
 		       a.created_at, a.expires_at, a.decided_at,
 		       g.provider, g.id, g.client_id, g.user_id, g.subject, g.scope, g.intent_id, g.accounts,
-		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at, g.revoked_at
-		FROM authorizations a LEFT JOIN grants g ON g.provider = a.provider AND g.id = a.grant_id
+		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at,
+		       CASE WHEN c.status = 'deleted' THEN COALESCE(g.revoked_at, c.updated_at) ELSE g.revoked_at END
+		FROM authorizations a LEFT JOIN grants g ON g.provider = a.provider AND g.id = a.grant_id LEFT JOIN clients c ON c.id = g.client_id
 		WHERE a.provider = $1 AND a.code_hash = $2`, provider, base64url(codeHash)),
 		append(authorizationFields(&a), grantFields(&g)...)...)
 	if err != nil {
@@ -149,6 +150,7 @@ func (db *DB) ExchangeCode(ctx context.Context, provider, id string, access *gat
 	statements := []statement{query(`
 		UPDATE authorizations SET status = 'exchanged', access_token_id = $3, sealed_code = NULL
 		WHERE provider = $1 AND id = $2 AND status = 'approved' AND code_expires_at > $4
+		  AND NOT EXISTS (SELECT 1 FROM clients WHERE id = authorizations.client_id AND status = 'deleted')
 		  AND EXISTS (SELECT 1 FROM grants g WHERE g.provider = $1 AND g.id = authorizations.grant_id
 		              AND g.revoked_at IS NULL AND g.expires_at > $4)`,
 		provider, id, access.ID, unixMillis(now)), query(`

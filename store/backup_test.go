@@ -288,6 +288,7 @@ func TestVerify(t *testing.T) {
 		{"exchanged for nothing", `UPDATE authorizations SET access_token_id = NULL WHERE id = 'exchanged'`, "exchanged authorization without access_token_id"},
 		{"spent and open", `UPDATE authorizations SET status = 'approved' WHERE id = 'exchanged'`, "spent authorization that is not exchanged"},
 		{"no key", `DELETE FROM signing_keys`, "provider without a signing key for its signing_alg"},
+		{"no key for the algorithm", `UPDATE providers SET settings = replace(settings, 'PS256', 'RS256')`, "provider without a signing key for its signing_alg"},
 		{"key of another algorithm", `UPDATE signing_keys SET alg = 'RS256'`, "signing key that the key-encryption key does not open"},
 		{"changed key", `UPDATE signing_keys SET sealed = 'AQ'`, "signing key that the key-encryption key does not open"},
 	} {
@@ -500,7 +501,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{"target in use", "used.db", "backup.db", true, "is in use"},
 		{"target beyond locking", "text", "backup.db", true, "too damaged"},
 		{"no backup", "new.db", "nothing.db", false, "no such file"},
-		{"a database in use", "new.db", "source.db", false, "not a backup"},
+		{"a database in use", "new.db", "source.db", false, "is a database in use"},
 		{"itself", "idle.db", "idle.db", true, "is the database itself"},
 		{"text", "idle.db", "text", true, "not a database"},
 		{"cut off", "idle.db", "truncated.db", true, "not a backup"},

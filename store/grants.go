@@ -74,6 +74,7 @@ func (db *DB) Refresh(ctx context.Context, provider, id string, access *gatehous
 		FROM refresh_tokens r JOIN grants g ON g.provider = r.provider AND g.id = r.grant_id
 		WHERE r.provider = $1 AND r.id = $2 AND (EXISTS (SELECT 1 FROM access_tokens WHERE provider = $1 AND id = $6)
 		    OR r.expires_at > $3 AND g.revoked_at IS NULL AND g.expires_at > $3 AND
+		    NOT EXISTS (SELECT 1 FROM clients WHERE id = r.client_id AND status = 'deleted') AND
 		    (r.successor_id IS NULL OR r.rotated_at BETWEEN $4 AND $5 AND NOT EXISTS
 		         (SELECT 1 FROM refresh_tokens s WHERE s.provider = $1 AND s.id = r.successor_id AND s.successor_id IS NOT NULL)))`,
 		provider, id, at, from, to, access.ID, access.Scope.String(), base64url(access.Hash), unixMillis(access.IssuedAt), unixMillis(access.ExpiresAt))}
@@ -105,8 +106,9 @@ func (db *DB) RefreshToken(ctx context.Context, provider, id string) (*gatehouse
 	err := db.readRow(ctx, query(`
 		SELECT t.provider, t.id, t.grant_id, t.client_id, t.hash, t.issued_at, t.expires_at, t.successor_id, t.rotated_at,
 		       g.provider, g.id, g.client_id, g.user_id, g.subject, g.scope, g.intent_id, g.accounts,
-		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at, g.revoked_at
-		FROM refresh_tokens t JOIN grants g ON g.provider = t.provider AND g.id = t.grant_id
+		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at,
+		       CASE WHEN c.status = 'deleted' THEN COALESCE(g.revoked_at, c.updated_at) ELSE g.revoked_at END
+		FROM refresh_tokens t JOIN grants g ON g.provider = t.provider AND g.id = t.grant_id LEFT JOIN clients c ON c.id = g.client_id
 		WHERE t.provider = $1 AND t.id = $2`, provider, id),
 		append([]any{&t.Provider, &t.ID, &t.GrantID, &t.ClientID, bytesField{&t.Hash}, timeField{&t.IssuedAt}, timeField{&t.ExpiresAt},
 			textField[string]{&t.SuccessorID}, timeField{&t.RotatedAt}},
@@ -124,8 +126,9 @@ func (db *DB) AccessToken(ctx context.Context, provider, id string) (*gatehouse.
 	err := db.readRow(ctx, query(`
 		SELECT t.provider, t.id, t.grant_id, t.client_id, t.scope, t.hash, t.issued_at, t.expires_at,
 		       g.provider, g.id, g.client_id, g.user_id, g.subject, g.scope, g.intent_id, g.accounts,
-		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at, g.revoked_at
-		FROM access_tokens t JOIN grants g ON g.provider = t.provider AND g.id = t.grant_id
+		       g.debtor_account, g.auth_time, g.acr, g.created_at, g.expires_at,
+		       CASE WHEN c.status = 'deleted' THEN COALESCE(g.revoked_at, c.updated_at) ELSE g.revoked_at END
+		FROM access_tokens t JOIN grants g ON g.provider = t.provider AND g.id = t.grant_id LEFT JOIN clients c ON c.id = g.client_id
 		WHERE t.provider = $1 AND t.id = $2`, provider, id),
 		append([]any{&t.Provider, &t.ID, &t.GrantID, &t.ClientID, scopesField{&t.Scope}, bytesField{&t.Hash}, timeField{&t.IssuedAt}, timeField{&t.ExpiresAt}},
 			grantFields(&g)...)...)
@@ -148,7 +151,8 @@ func (db *DB) ClientAccessToken(ctx context.Context, clientID, id string) (*gate
 	return db.AccessToken(ctx, provider, id)
 }
 
-// grantFields stays zero where a LEFT JOIN found no grant.
+// grantFields stays zero where a LEFT JOIN found no grant. A grant of a deleted
+// client is over even if it was made while DeleteClient looked for those to end.
 func grantFields(g *gatehouse.Grant) []any {
 	return []any{textField[string]{&g.Provider}, textField[string]{&g.ID}, textField[string]{&g.ClientID}, textField[string]{&g.UserID},
 		textField[string]{&g.Subject}, scopesField{&g.Scope}, textField[string]{&g.IntentID},

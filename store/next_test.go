@@ -57,7 +57,7 @@ func TestNextSchema(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"Providers": TestProviders, "UpdateProvider": TestUpdateProvider, "Clients": TestClients, "RegisteredClients": TestRegisteredClients,
 		"Lists": TestLists, "Consume": TestConsume, "Authorizations": TestAuthorizations, "Decide": TestDecide, "SetCode": TestSetCode,
-		"ExchangeCode": TestExchangeCode, "Grants": TestGrants, "Refresh": TestRefresh, "WritesLast": TestWritesLast, "Tenants": TestTenants,
+		"ExchangeCode": TestExchangeCode, "Grants": TestGrants, "Refresh": TestRefresh, "WritesLast": TestWritesLast,
 	} {
 		t.Run(name, test)
 	}

@@ -57,10 +57,13 @@ func openPostgres(ctx context.Context, raw string) (*DB, error) {
 // withConnection waits a while for a connection and calls use with it. It says
 // of an error whether the connection is lost.
 func (db *DB) withConnection(ctx context.Context, use func(*pgx.Conn) error) error {
-	wait, cancel := context.WithTimeout(ctx, lockWait)
+	wait, cancel := context.WithTimeout(ctx, connectionWait)
 	defer cancel()
 	conn, err := db.postgres.Acquire(wait)
 	if connect, ok := errors.AsType[*pgconn.ConnectError](err); ok && wait.Err() == nil {
+		if errors.Is(connect, pgconn.ErrReadOnlyConnection) {
+			return lost{error: errors.Join(ErrReadOnly, connect)}
+		}
 		return lost{error: connect}
 	}
 	if err != nil {
@@ -71,9 +74,9 @@ func (db *DB) withConnection(ctx context.Context, use func(*pgx.Conn) error) err
 	delete(server.CustomData(), warning)
 	err = use(conn.Conn())
 	switch text := server.CustomData()[warning]; {
-	case isPostgres(err, "25006"), isReadOnly(server): // another server may be the primary now
+	case isPostgres(err, "25006"), isReadOnly(ctx, conn.Conn()): // another server may be the primary now
 		conn.Conn().Close(ctx)
-		return lost{error: errors.Join(ErrReadOnly, err)}
+		return lost{errors.Join(ErrReadOnly, err), err == nil}
 	case err != nil && server.IsClosed():
 		return lost{err, !pgconn.SafeToRetry(err)}
 	case err == nil && text != nil:
@@ -87,10 +90,17 @@ func (db *DB) withConnection(ctx context.Context, use func(*pgx.Conn) error) err
 // was cut short is "committed locally, but might not have been replicated".
 const warning = "gatehouse warning"
 
-// isReadOnly reports what the server last said of itself: a standby, or a
-// primary that takes no writes, may not know what was spent or revoked.
-func isReadOnly(server *pgconn.PgConn) bool {
-	return server.ParameterStatus("in_hot_standby") == "on" || server.ParameterStatus("default_transaction_read_only") == "on"
+// isReadOnly reports whether the server is a standby, or a primary that takes
+// no writes, and so may not know what was spent or revoked. A server tells when
+// that changes; a pooler between may repeat what was true once, so it is asked.
+func isReadOnly(ctx context.Context, conn *pgx.Conn) bool {
+	server := conn.PgConn()
+	if server.ParameterStatus("in_hot_standby") != "on" && server.ParameterStatus("default_transaction_read_only") != "on" {
+		return false
+	}
+	var answer string
+	err := conn.QueryRow(ctx, "SHOW transaction_read_only").Scan(&answer)
+	return err != nil || answer == "on"
 }
 
 // writePostgres sends all statements at once; without BEGIN and COMMIT between

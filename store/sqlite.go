@@ -189,9 +189,7 @@ func (s *sqliteFile) commit(group []*call) {
 func (s *sqliteFile) transact(group []*call, savepoints bool) error {
 	ctx := context.Background() // interrupting one would interrupt all
 	for _, c := range group {
-		if c.err = c.ctx.Err(); c.err == nil {
-			c.err = s.prepare(ctx, c.statements)
-		}
+		c.err = s.prepare(ctx, c.statements)
 	}
 	if err := s.prepare(ctx, []statement{savepoint, release, rollback}); err != nil {
 		return err
@@ -202,6 +200,9 @@ func (s *sqliteFile) transact(group []*call, savepoints bool) error {
 	}
 	defer tx.Rollback() // does nothing after Commit
 	for _, c := range group {
+		if c.err == nil {
+			c.err = c.ctx.Err() // the wait for the lock may have outlasted the caller
+		}
 		switch {
 		case c.err != nil:
 		case !savepoints:

@@ -69,7 +69,7 @@ func (c *cli) root() *cobra.Command {
 	c.output = "text"
 	oneOf(root.PersistentFlags(), root, &c.output, "output", "text for people, json for programs", "text", "json")
 	root.AddCommand(
-		c.serveCommand(), c.demoCommand(), c.tppCommand(), c.migrateCommand(),
+		c.serveCommand(), c.demoCommand(), c.tppCommand(), c.migrateCommand(), c.backupCommand(), c.restoreCommand(), c.restoreEpochCommand(), c.verifyCommand(),
 		c.providerCommand(), c.clientCommand(), c.keyCommand(),
 		c.configCommand(), c.versionCommand(),
 	)

@@ -39,6 +39,7 @@ import (
 type options struct {
 	databases []string
 	duration  time.Duration
+	count     int // of faults, in place of duration; 0: no matter how many
 	seed      uint64
 	replicas  int
 	callers   int
@@ -86,6 +87,7 @@ func parse(args []string) (*options, error) {
 	f := flag.NewFlagSet("torture", flag.ExitOnError)
 	database := f.String("database", "both", "sqlite, postgres, cluster, or both: the first two")
 	f.DurationVar(&o.duration, "duration", 90*time.Second, "how long faults are injected, on each database")
+	f.IntVar(&o.count, "count", 0, "end after so many faults, and a calm, instead of after a time")
 	f.Uint64Var(&o.seed, "seed", 0, "seed of every choice (default a random one)")
 	f.IntVar(&o.replicas, "replicas", 2, "number of gatehouse processes")
 	f.IntVar(&o.callers, "callers", 16, "number of callers at once")
@@ -108,6 +110,9 @@ func parse(args []string) (*options, error) {
 	}
 	if *faults != "" {
 		o.faults = strings.Split(*faults, ",")
+	}
+	if o.count > 0 {
+		o.duration = time.Duration(o.count) * faultPatience
 	}
 	if o.replicas < 1 || o.callers < 1 || o.rest <= 0 {
 		return nil, errors.New("-replicas, -callers and -pause must be positive")
