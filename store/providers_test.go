@@ -11,6 +11,80 @@ import (
 	"gatehouse/store/storetest"
 )
 
+func TestProviders(t *testing.T) {
+	forEachDB(t, func(t *testing.T, open func() *store.DB) {
+		db, ctx := open(), t.Context()
+		alpha := aProvider("alpha")
+		keys := []*gatehouse.Key{aKey("alpha", "old", now), aKey("alpha", "new", now.Add(time.Hour))}
+		changed := func(change func(p *gatehouse.Provider)) *gatehouse.Provider {
+			p := aProvider("other")
+			change(p)
+			return p
+		}
+		create := func(p *gatehouse.Provider, keys ...*gatehouse.Key) func() error {
+			return func() error { return db.CreateProvider(ctx, p, keys) }
+		}
+		missing := func(code string) func() error {
+			return func() error { _, err := db.Provider(ctx, code); return err }
+		}
+		walk(t, []step{
+			{"create", create(alpha, keys...), nil},
+			{"code taken", create(changed(func(p *gatehouse.Provider) { p.Code = "alpha" })), gatehouse.ErrExists},
+			{"app_id taken", create(changed(func(p *gatehouse.Provider) { p.Connector.AppID = "app-alpha" })), gatehouse.ErrExists},
+			{"kid taken by another provider", create(aProvider("other"), aKey("other", "own", now), aKey("other", "old", now)), gatehouse.ErrExists},
+			{"nothing is left of a refused provider", missing("other"), gatehouse.ErrNotFound},
+			{"without keys", create(aProvider("other")), nil},
+			{"unknown code", missing("nobody"), gatehouse.ErrNotFound},
+			{"code with a NUL", missing("al\x00pha"), gatehouse.ErrNotFound},
+			{"code that is not UTF-8", missing("al\xffpha"), gatehouse.ErrNotFound},
+			{"unknown app_id", func() error { _, err := db.ProviderByAppID(ctx, "nobody"); return err }, gatehouse.ErrNotFound},
+		})
+		got, err := db.Provider(ctx, "alpha")
+		must(t, err)
+		equal(t, got, alpha)
+		got, err = db.ProviderByAppID(ctx, "app-alpha")
+		must(t, err)
+		equal(t, got, alpha)
+		gotKeys, err := db.Keys(ctx, "alpha")
+		must(t, err)
+		equal(t, gotKeys, []*gatehouse.Key{keys[1], keys[0]})
+		gotKeys, err = db.Keys(ctx, "nobody")
+		must(t, err)
+		equal(t, len(gotKeys), 0)
+	})
+}
+
+func TestUpdateProvider(t *testing.T) {
+	forEachDB(t, func(t *testing.T, open func() *store.DB) {
+		db, ctx := open(), t.Context()
+		must(t, db.CreateProvider(ctx, aProvider("alpha"), nil))
+		must(t, db.CreateProvider(ctx, aProvider("other"), nil))
+		p, err := db.Provider(ctx, "alpha")
+		must(t, err)
+		stale := *p
+		p.Name, p.Status, p.Connector.AppID, p.UpdatedAt = "New name", gatehouse.Disabled, "new app", now.Add(time.Hour)
+		p.Connector.AppSecretHash = gatehouse.HashSecret("new")
+		must(t, db.UpdateProvider(ctx, p))
+		equal(t, p.Version, stale.Version+1)
+		taken := *p
+		taken.Connector.AppID = "app-other"
+		walk(t, []step{
+			{"older version", func() error { return db.UpdateProvider(ctx, &stale) }, gatehouse.ErrConflict},
+			{"app_id of another", func() error { return db.UpdateProvider(ctx, &taken) }, gatehouse.ErrExists},
+			{"unknown", func() error { return db.UpdateProvider(ctx, aProvider("nobody")) }, gatehouse.ErrNotFound},
+		})
+		equal(t, stale.Version, p.Version-1)
+		got, err := db.Provider(ctx, "alpha")
+		must(t, err)
+		equal(t, got, p)
+		got, err = db.ProviderByAppID(ctx, "new app")
+		must(t, err)
+		equal(t, got, p)
+		p.Name = "Newer name"
+		must(t, db.UpdateProvider(ctx, p)) // the version in p is the row's
+	})
+}
+
 // A provider that is deleted is nobody's any more, its keys are gone, its code
 // stays taken, and the others do not notice.
 func TestDeleteProvider(t *testing.T) {

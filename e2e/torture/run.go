@@ -22,12 +22,8 @@ const rotationGrace = 60 * time.Second
 // work again without anybody's help.
 const recoveryLimit = 10 * time.Second
 
-// faultPatience is how long one fault may take where their count ends the run,
-// calm the time after the last of them.
-const (
-	faultPatience = 2 * time.Minute
-	calm          = 5 * time.Second
-)
+// faultPatience is how long one fault may take where their count ends the run.
+const faultPatience = 2 * time.Minute
 
 // A run is one database's turn.
 type run struct {
@@ -162,7 +158,7 @@ func (r *run) hurt(ctx context.Context) error {
 	chance := newRandom(r.seed, 1<<32)
 	for n := uint64(1); ; n++ {
 		if r.count > 0 && n > uint64(r.count) {
-			pause(ctx, calm)
+			pause(ctx, 2*calm)
 			return nil
 		}
 		pause(ctx, chance.between(time.Second, 5*time.Second))
