@@ -55,7 +55,7 @@ func TestNextSchema(t *testing.T) {
 	})
 	t.Setenv(envNextSchema, "1")
 	for name, test := range map[string]func(*testing.T){
-		"Providers": TestProviders, "UpdateProvider": TestUpdateProvider, "Clients": TestClients, "RegisteredClients": TestRegisteredClients,
+		"Providers": TestProviders, "UpdateProvider": TestUpdateProvider, "DeleteProvider": TestDeleteProvider, "Clients": TestClients, "RegisteredClients": TestRegisteredClients,
 		"Lists": TestLists, "Consume": TestConsume, "Authorizations": TestAuthorizations, "Decide": TestDecide, "SetCode": TestSetCode,
 		"ExchangeCode": TestExchangeCode, "Grants": TestGrants, "Refresh": TestRefresh, "WritesLast": TestWritesLast,
 	} {
