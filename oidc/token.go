@@ -215,9 +215,6 @@ func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params)
 	}
 	// What the client may have can have become less since.
 	scope, err := requestedScope(in, grant.Scope.Intersect(c.ScopesAt(p.Provider, now)))
-	if err != nil && record.SuccessorID != "" {
-		return nil, badRefreshToken() // a token that was rotated tells nothing
-	}
 	if err != nil {
 		return nil, err
 	}

@@ -473,11 +473,6 @@ func (w *world) connectorAt(site *httptest.Server, provider, method, path string
 	return w.connectorCallAt(site, provider, method, path, claims{"data": data, "exp": w.clock.Now().Add(2 * time.Minute).Unix()})
 }
 
-func (w *world) connectorCall(provider, method, path string, payload claims) *answer {
-	w.t.Helper()
-	return w.connectorCallAt(w.site, provider, method, path, payload)
-}
-
 func (w *world) connectorCallAt(site *httptest.Server, provider, method, path string, payload claims) *answer {
 	w.t.Helper()
 	body, err := key(w.t, "bank "+provider, jose.RS256).Sign("", payload)

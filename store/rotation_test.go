@@ -29,7 +29,7 @@ func rotate(t *testing.T, db *store.DB, old, access, successor string, at time.T
 // Proves: T17
 func TestRotation(t *testing.T) {
 	later := func(d time.Duration) time.Time { return now.Add(d) }
-	for name, row := range map[string]struct {
+	cases := map[string]struct {
 		steps   func(t *testing.T, db *store.DB) []step
 		revoked time.Time // the grant's
 	}{
@@ -98,25 +98,27 @@ func TestRotation(t *testing.T) {
 				{"a successor that never was", rotate(t, db, "r2", "c", "r3", later(time.Second)), gatehouse.ErrNotFound},
 			}
 		}, now},
-	} {
-		t.Run(name, func(t *testing.T) {
-			forEachDB(t, func(t *testing.T, open func() *store.DB) {
-				db, ctx := open(), t.Context()
+	}
+	storetest.Each(t, func(t *testing.T, url string) {
+		db, beside, ctx := open(t, url), raw(t, url), t.Context()
+		for name, c := range cases {
+			t.Run(name, func(t *testing.T) {
+				empty(t, beside)
 				withGrant(t, db)
 				granted(t, db, "alpha", "another")
 				granted(t, db, "beta", "grant")
-				walk(t, row.steps(t, db))
+				walk(t, c.steps(t, db))
 				_, g, err := db.AccessToken(ctx, "alpha", "a")
 				must(t, err)
-				equal(t, g.RevokedAt, row.revoked)
+				equal(t, g.RevokedAt, c.revoked)
 				for _, other := range [][2]string{{"alpha", "another"}, {"beta", "grant"}} {
 					_, g, err := db.RefreshToken(ctx, other[0], other[1])
 					must(t, err)
 					equal(t, g, aGrant(other[0], other[1]))
 				}
 			})
-		})
-	}
+		}
+	})
 }
 
 // What a rotation leaves: the old token with the name of its successor, a
