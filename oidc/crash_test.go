@@ -76,7 +76,7 @@ func TestKilledUnderRegistrations(t *testing.T) {
 		}
 		close(bodies)
 
-		server, kill := w.startVictim()
+		server, _, kill := w.startVictim()
 		var random [2]byte
 		rand.Read(random[:])
 		left := atomic.Int32{}
@@ -175,7 +175,7 @@ func try(server, body string) *answer {
 
 // startVictim starts a server on the world's database in a process of its own;
 // kill ends it with SIGKILL, as often as one likes.
-func (w *world) startVictim() (url string, kill func()) {
+func (w *world) startVictim() (url string, pid int, kill func()) {
 	t := w.t
 	t.Helper()
 	data, err := json.Marshal(victim{w.url, bytes.Repeat([]byte{7}, 32), w.clock.Now(), []gatehouse.Directory{
@@ -198,5 +198,5 @@ func (w *world) startVictim() (url string, kill func()) {
 	if _, err := fmt.Fscanln(out, &url); err != nil {
 		t.Fatalf("the server did not start: %v", err)
 	}
-	return url, kill
+	return url, process.Process.Pid, kill
 }

@@ -25,6 +25,8 @@ const (
 	connectionWait = 2 * time.Second
 	// lockWait bounds one wait for SQLite's lock of writers.
 	lockWait = time.Second
+	// maxStale bounds how many dead connections a call takes from the pool.
+	maxStale = 64
 	// retries is how often a transaction is run again.
 	retries = 3
 )
@@ -34,8 +36,16 @@ const (
 func withinBudget(ctx context.Context, attempt func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, callBudget)
 	defer cancel()
-	for n := 0; ; n++ {
+	n := 0
+	for stale := 0; ; n++ {
 		err := attempt(ctx)
+		// After a server's end a pool is full of connections that are dead, and
+		// says nothing of the server that is there now.
+		if e, ok := errors.AsType[lost](err); ok && e.used && stale < maxStale && ctx.Err() == nil {
+			stale++
+			n--
+			continue
+		}
 		if n == retries || !isTransient(err) {
 			return err
 		}
@@ -59,6 +69,8 @@ type lost struct {
 	error
 	// sent: the server may have done what it was asked.
 	sent bool
+	// used: the connection is of an earlier call.
+	used bool
 }
 
 func (e lost) Unwrap() error { return e.error }

@@ -191,10 +191,57 @@ func TestPostgresUnfit(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		if opened, err := store.Open(t.Context(), server.URL); err == nil {
+			opened.Close()
+			t.Error("opened")
+		}
 		configure(t, "RESET default_transaction_read_only")
 		until(t, func() bool { return db.Ping(t.Context()) == nil })
 		must(t, db.CreateClient(t.Context(), aClient("after")))
 	})
+}
+
+// After the end of a server the pool is full of connections to it. They do not
+// use up the attempts of a call.
+func TestPoolOfDeadConnections(t *testing.T) {
+	const connections = 12
+	url := storetest.URL(t, "postgres")
+	proxy := startProxy(t, url)
+	db, beside := open(t, fmt.Sprint(proxy.URL(), "&pool_max_conns=", connections)), raw(t, url)
+	withGrant(t, db)
+	lock, err := beside.BeginTx(t.Context(), nil)
+	must(t, err)
+	defer lock.Rollback()
+	_, err = lock.ExecContext(t.Context(), "SELECT 1 FROM grants FOR UPDATE")
+	must(t, err)
+	var done sync.WaitGroup
+	for range connections {
+		done.Go(func() {
+			if err := db.RevokeGrant(t.Context(), "alpha", "grant", now); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	await(t, beside, fmt.Sprint(`SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+		HAVING COUNT(*) = `, connections))
+	must(t, lock.Rollback())
+	done.Wait()
+	proxy.Break()
+	must(t, consumeKey(t.Context(), db))
+}
+
+// A server that turns read-only in the moment of a commit has committed: the
+// second attempt, at another server, meets the rows of the first.
+func TestPostgresReadOnlyAfterCommit(t *testing.T) {
+	url := storetest.URL(t, "postgres")
+	db, beside := open(t, url), raw(t, url)
+	exec(t, beside, `CREATE FUNCTION demote() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		PERFORM set_config('default_transaction_read_only', 'on', false); RETURN NEW; END $$`)
+	exec(t, beside, `CREATE TRIGGER demote BEFORE INSERT ON access_tokens FOR EACH ROW EXECUTE FUNCTION demote()`)
+	withGrant(t, db)
+	if err := writings["CreateGrant"].other(t.Context(), db); !errors.Is(err, gatehouse.ErrExists) {
+		t.Errorf("another grant of this id: %v", err)
+	}
 }
 
 // until returns when the condition holds.

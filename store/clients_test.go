@@ -32,8 +32,11 @@ func TestClients(t *testing.T) {
 		c.Name, c.Status, c.SecretHash, c.UpdatedAt = "New name", gatehouse.ClientDisabled, nil, now.Add(time.Hour)
 		must(t, db.UpdateClient(ctx, c))
 		equal(t, c.Version, stale.Version+1)
+		rival := stale
+		rival.UpdatedAt = c.UpdatedAt
 		walk(t, []step{
 			{"older version", func() error { return db.UpdateClient(ctx, &stale) }, gatehouse.ErrConflict},
+			{"older version, in the same millisecond", func() error { return db.UpdateClient(ctx, &rival) }, gatehouse.ErrConflict},
 			{"unknown", func() error { return db.UpdateClient(ctx, aClient("nobody")) }, gatehouse.ErrNotFound},
 		})
 		got, err := db.Client(ctx, "tpp")

@@ -173,12 +173,17 @@ func TestCutAndOvertaken(t *testing.T) {
 			func(ctx context.Context, db *store.DB) error {
 				return wanted(consumeKey(ctx, db), gatehouse.ErrSpent)
 			}, nil},
-		"the code is exchanged by another":   {"ExchangeCode", storetest.BeforeSync, writings["ExchangeCode"].other, gatehouse.ErrSpent},
-		"the code gets another value":        {"SetCode", storetest.BeforeSync, writings["SetCode"].other, gatehouse.ErrSpent},
-		"the visit is denied by another":     {"ApproveAuthorization", storetest.BeforeSync, writings["ApproveAuthorization"].other, gatehouse.ErrConflict},
-		"the visit is approved by another":   {"DenyAuthorization", storetest.BeforeSync, writings["DenyAuthorization"].other, gatehouse.ErrConflict},
-		"the provider is made by another":    {"CreateProvider", storetest.BeforeSync, writings["CreateProvider"].other, gatehouse.ErrExists},
-		"the client is made by another":      {"CreateClient", storetest.BeforeSync, writings["CreateClient"].other, gatehouse.ErrExists},
+		"the code is exchanged by another": {"ExchangeCode", storetest.BeforeSync, writings["ExchangeCode"].other, gatehouse.ErrSpent},
+		"the code gets another value":      {"SetCode", storetest.BeforeSync, writings["SetCode"].other, gatehouse.ErrSpent},
+		"the visit is denied by another":   {"ApproveAuthorization", storetest.BeforeSync, writings["ApproveAuthorization"].other, gatehouse.ErrConflict},
+		"the visit is approved by another": {"DenyAuthorization", storetest.BeforeSync, writings["DenyAuthorization"].other, gatehouse.ErrConflict},
+		"the provider is made by another":  {"CreateProvider", storetest.BeforeSync, writings["CreateProvider"].other, gatehouse.ErrExists},
+		"the client is made by another":    {"CreateClient", storetest.BeforeSync, writings["CreateClient"].other, gatehouse.ErrExists},
+		"the token is made by another": {"CreateGrant", storetest.BeforeSync, func(ctx context.Context, db *store.DB) error {
+			access := anAccessToken("alpha", "a", "other")
+			access.Hash = gatehouse.HashSecret("other")
+			return db.CreateGrant(ctx, aGrant("alpha", "other"), access, nil)
+		}, gatehouse.ErrExists},
 		"the grant is made by another":       {"CreateGrant", storetest.BeforeSync, writings["CreateGrant"].other, gatehouse.ErrExists},
 		"the provider is changed by another": {"UpdateProvider", storetest.BeforeSync, writings["UpdateProvider"].other, gatehouse.ErrConflict},
 		"the client is changed by another":   {"UpdateClient", storetest.BeforeSync, writings["UpdateClient"].other, gatehouse.ErrConflict},

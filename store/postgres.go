@@ -71,19 +71,25 @@ func (db *DB) withConnection(ctx context.Context, use func(*pgx.Conn) error) err
 	}
 	defer conn.Release()
 	server := conn.Conn().PgConn()
-	delete(server.CustomData(), warning)
+	memory := server.CustomData()
+	used := memory[served] != nil
+	memory[served] = true
+	delete(memory, warning)
 	err = use(conn.Conn())
-	switch text := server.CustomData()[warning]; {
+	switch text := memory[warning]; {
 	case isPostgres(err, "25006"), isReadOnly(ctx, conn.Conn()): // another server may be the primary now
 		conn.Conn().Close(ctx)
-		return lost{errors.Join(ErrReadOnly, err), err == nil}
+		return lost{error: errors.Join(ErrReadOnly, err), sent: err == nil}
 	case err != nil && server.IsClosed():
-		return lost{err, !pgconn.SafeToRetry(err)}
+		return lost{error: err, sent: !pgconn.SafeToRetry(err), used: used}
 	case err == nil && text != nil:
-		return lost{fmt.Errorf("database warns: %v", text), true}
+		return lost{error: fmt.Errorf("database warns: %v", text), sent: true}
 	}
 	return err
 }
+
+// served is where a connection keeps that it has been of use before.
+const served = "gatehouse served"
 
 // warning is where a connection keeps the warning of a statement. There is one
 // that makes a success none: a transaction whose wait for a synchronous standby
@@ -127,7 +133,7 @@ func (db *DB) writePostgres(ctx context.Context, statements []statement) ([]int6
 		// A call that was cancelled at the last moment may have been answered
 		// before the standby had it.
 		if ctx.Err() != nil {
-			return lost{ctx.Err(), true}
+			return lost{error: ctx.Err(), sent: true}
 		}
 		return nil
 	})

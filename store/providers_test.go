@@ -68,8 +68,11 @@ func TestUpdateProvider(t *testing.T) {
 		equal(t, p.Version, stale.Version+1)
 		taken := *p
 		taken.Connector.AppID = "app-other"
+		rival := stale
+		rival.UpdatedAt = p.UpdatedAt
 		walk(t, []step{
 			{"older version", func() error { return db.UpdateProvider(ctx, &stale) }, gatehouse.ErrConflict},
+			{"older version, in the same millisecond", func() error { return db.UpdateProvider(ctx, &rival) }, gatehouse.ErrConflict},
 			{"app_id of another", func() error { return db.UpdateProvider(ctx, &taken) }, gatehouse.ErrExists},
 			{"unknown", func() error { return db.UpdateProvider(ctx, aProvider("nobody")) }, gatehouse.ErrNotFound},
 		})

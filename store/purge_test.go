@@ -250,11 +250,12 @@ func TestPurgeTogether(t *testing.T) {
 	url := storetest.URL(t, "postgres")
 	db, beside := open(t, url), raw(t, url)
 	exec(t, beside, `INSERT INTO consumed (provider, kind, key_hash, keep_until) SELECT 'alpha', 'k', 'key ' || i, i FROM generate_series(1, 150) i`)
-	// Another process has marked and deleted a batch, and is about to commit.
+	// Another process has marked and deleted more than a batch, and is about to
+	// commit.
 	other, err := beside.BeginTx(t.Context(), nil)
 	must(t, err)
 	defer other.Rollback()
-	for _, q := range []string{`INSERT INTO marks (name, at) VALUES ('purged', 100)`, `DELETE FROM consumed WHERE keep_until <= 100`} {
+	for _, q := range []string{`INSERT INTO marks (name, at) VALUES ('purged', 120)`, `DELETE FROM consumed WHERE keep_until <= 120`} {
 		_, err := other.ExecContext(t.Context(), q)
 		must(t, err)
 	}

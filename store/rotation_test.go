@@ -125,8 +125,8 @@ func TestRotation(t *testing.T) {
 // successor of the same grant, client and expiry, and an access token; of one
 // that is refused, nothing.
 func TestRotatedRows(t *testing.T) {
-	forEachDB(t, func(t *testing.T, open func() *store.DB) {
-		db, ctx := open(), t.Context()
+	storetest.Each(t, func(t *testing.T, url string) {
+		db, beside, ctx := open(t, url), raw(t, url), t.Context()
 		withGrant(t, db)
 		at := now.Add(time.Second)
 		walk(t, []step{
@@ -150,6 +150,13 @@ func TestRotatedRows(t *testing.T) {
 			equal(t, access, anAccessToken("alpha", id, "grant"))
 		}
 
+		before := rows(t, beside)
+		walk(t, []step{
+			{"at the expiry", rotate(t, db, "r2", "d", "r3", now.Add(30*time.Minute)), gatehouse.ErrNotFound},
+			{"unknown", rotate(t, db, "r7", "d", "r3", now), gatehouse.ErrNotFound},
+		})
+		same(t, "after refusals", rows(t, beside), before)
+
 		walk(t, []step{{"after the grace", rotate(t, db, "r", "d", "r9", at.Add(time.Hour)), gatehouse.ErrNotFound}})
 		if _, _, err := db.AccessToken(ctx, "alpha", "d"); !errors.Is(err, gatehouse.ErrNotFound) {
 			t.Errorf("a refused refresh left an access token: %v", err)
@@ -157,7 +164,7 @@ func TestRotatedRows(t *testing.T) {
 		if _, _, err := db.RefreshToken(ctx, "alpha", "r9"); !errors.Is(err, gatehouse.ErrNotFound) {
 			t.Errorf("a refused refresh left a refresh token: %v", err)
 		}
-		reopened := open()
+		reopened := open(t, url)
 		_, g, err = reopened.AccessToken(ctx, "alpha", "b")
 		must(t, err)
 		equal(t, g.RevokedAt, at.Add(time.Hour))

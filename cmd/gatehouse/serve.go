@@ -103,6 +103,10 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	defer stopWorking()
 	workers.Go(func() { server.Watch(working) })
 	workers.Go(func() { purge(working, db, time.Duration(config.PurgeEvery), clock.now, log) })
+	// What is in the caches is served even if the database goes away next.
+	if err := server.Ready(ctx); err != nil {
+		log.Warn("not ready", "error", err)
+	}
 	log.Info("serving", "base_url", config.BaseURL, "listen", public.url(), "admin_listen", admin.url(), "version", readBuild().Version)
 	fmt.Fprintln(c.stdout, "ready", public.url())
 	return serveSites(ctx, config.Timeouts, func() {
