@@ -170,10 +170,11 @@ func (s *sqliteFile) gather(first *call) []*call {
 }
 
 // commit runs a group as one transaction and answers every call of it. When
-// one of them fails, the rest is run again with each call in a savepoint.
+// one of them fails, the rest is run again with each call in a savepoint; when
+// the lock of writers is not to be had, all of them are told.
 func (s *sqliteFile) commit(group []*call) {
 	err := s.transact(group, false)
-	if err != nil && len(group) > 1 {
+	if err != nil && len(group) > 1 && !isTransient(err) {
 		err = s.transact(group, true)
 	}
 	for _, c := range group {
