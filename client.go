@@ -107,7 +107,7 @@ func GrantTypes() []string {
 	return []string{GrantAuthorizationCode, GrantClientCredentials, GrantRefreshToken}
 }
 
-// AuthMethods are those the token endpoint takes.
+// AuthMethods are those that clients authenticate by.
 func AuthMethods() []string { return []string{AuthPrivateKeyJWT, AuthClientSecretBasic} }
 
 // MayUse reports whether the client is allowed at the provider.
