@@ -85,8 +85,7 @@ func (s *Server) keysOf(ctx context.Context, c *client, p *provider, kid string)
 
 // authenticateClient returns the client that made a request at the token
 // endpoint, at introspection or at revocation, by the one authentication method
-// it used. audiences are the values
-// of aud that name this server, exactly.
+// it used. audiences are the values of aud that name this server, exactly.
 func (s *Server) authenticateClient(r *http.Request, p *provider, in params, audiences []string) (*client, error) {
 	header := r.Header.Values("Authorization")
 	_, hasAssertion := in["client_assertion"]
