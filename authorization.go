@@ -95,13 +95,43 @@ type Grant struct {
 	AuthTime  time.Time `json:"auth_time,omitzero"`
 	ACR       string    `json:"acr,omitempty"`
 	CreatedAt time.Time `json:"created_at"`
+	// ExpiresAt is the first clock: the end of the consent or, where it has
+	// none, of the grant. No refresh token outlives it.
 	ExpiresAt time.Time `json:"expires_at"`
+	// AuthenticationExpiresAt is the second clock: when the PSU must prove
+	// again who they are (RTS on SCA, Article 10). Zero without a PSU.
+	AuthenticationExpiresAt time.Time `json:"authentication_expires_at,omitzero"`
+	// LastUsedAt is when a token of the grant last opened something, give or
+	// take LastUsedPrecision; zero before.
+	LastUsedAt time.Time `json:"last_used_at,omitzero"`
 	// RevokedAt is zero while the grant is in force.
 	RevokedAt time.Time `json:"revoked_at,omitzero"`
+	// RevokedBy is who ended it; read by Store.Grant and Store.Grants alone.
+	RevokedBy Actor `json:"revoked_by,omitempty"`
 }
 
-// ActiveAt reports whether the grant is in force.
-func (g *Grant) ActiveAt(now time.Time) bool { return g.RevokedAt.IsZero() && now.Before(g.ExpiresAt) }
+// LastUsedPrecision is how old Grant.LastUsedAt may be before a use is written
+// down again: checking a token should not cost a write.
+const LastUsedPrecision = 15 * time.Minute
+
+// ActiveAt reports whether the grant is in force: neither clock is over, and
+// nobody has ended it.
+func (g *Grant) ActiveAt(now time.Time) bool {
+	return g.RevokedAt.IsZero() && now.Before(g.ExpiresAt) && g.AuthenticatedAt(now)
+}
+
+// AuthenticatedAt reports whether the PSU's proof of who they are still counts.
+func (g *Grant) AuthenticatedAt(now time.Time) bool {
+	return g.AuthenticationExpiresAt.IsZero() || now.Before(g.AuthenticationExpiresAt)
+}
+
+// EndsAt is when the first of both clocks is over.
+func (g *Grant) EndsAt() time.Time {
+	if !g.AuthenticationExpiresAt.IsZero() && g.AuthenticationExpiresAt.Before(g.ExpiresAt) {
+		return g.AuthenticationExpiresAt
+	}
+	return g.ExpiresAt
+}
 
 // acrValues are the authentication context classes of the UK Open Banking
 // profile, the stronger first: strong customer authentication, one factor.

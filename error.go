@@ -60,6 +60,7 @@ const (
 	InvalidSoftwareStatement
 	UnapprovedSoftwareStatement
 	InvalidToken
+	InsufficientScope
 	RequestURINotSupported
 	LoginRequired
 	UnsupportedResponseType
@@ -101,6 +102,7 @@ var kinds = [...]KindRow{
 	InvalidSoftwareStatement:    {"InvalidSoftwareStatement", "invalid_software_statement", "InvalidRequest", 400, 400, "The software statement is not valid."},
 	UnapprovedSoftwareStatement: {"UnapprovedSoftwareStatement", "unapproved_software_statement", "InvalidRequest", 400, 400, "The software statement is of a directory that is not trusted here."},
 	InvalidToken:                {"InvalidToken", "invalid_token", "Forbidden", 401, 401, "The access token is unknown, expired or revoked."},
+	InsufficientScope:           {"InsufficientScope", "insufficient_scope", "Forbidden", 403, 403, "The access token is not for this."},
 	RequestURINotSupported:      {"RequestURINotSupported", "request_uri_not_supported", "InvalidRequest", 400, 400, "The request_uri parameter cannot be used here."},
 	LoginRequired:               {"LoginRequired", "login_required", "Forbidden", 403, 400, "The PSU must log in and prompt=none forbids asking."},
 	UnsupportedResponseType:     {"UnsupportedResponseType", "unsupported_response_type", "InvalidRequest", 400, 400, "The response_type is none of those in discovery."},

@@ -35,6 +35,8 @@ type Provider struct {
 	SigningAlg string    `json:"signing_alg"`
 	Connector  Connector `json:"connector"`
 	Rules      Rules     `json:"rules"`
+	// Theme is how the PSU's page looks.
+	Theme Theme `json:"theme,omitzero"`
 	// SubjectSalt keys the pseudonyms (`sub`) of the bank's PSUs, 32 bytes.
 	SubjectSalt []byte `json:"-"`
 	// Version counts changes; an update of an older version is refused.
@@ -91,9 +93,16 @@ type Rules struct {
 	CodeLifetime Duration `json:"code_lifetime,omitzero"`
 	// AccessTokenLifetime defaults to 10 minutes.
 	AccessTokenLifetime Duration `json:"access_token_lifetime,omitzero"`
-	// GrantLifetime ends the grant and every refresh token of it; refreshing
-	// never extends it. Default 180 days (RTS on SCA, Article 10).
+	// GrantLifetime ends a grant whose consent names no end of its own, and
+	// every refresh token of it; refreshing never extends it. Default 180 days.
 	GrantLifetime Duration `json:"grant_lifetime,omitzero"`
+	// AuthenticationLifetime is how long a PSU's strong authentication counts.
+	// After it a grant opens nothing until the PSU has authorised the consent
+	// again. Default 180 days (RTS on SCA, Article 10).
+	AuthenticationLifetime Duration `json:"authentication_lifetime,omitzero"`
+	// RequireConsent refuses authorization requests for more than openid that
+	// name no consent lodged here.
+	RequireConsent bool `json:"require_consent,omitempty"`
 	// RotateRefreshTokens gives out a new refresh token with every refresh.
 	// The old one goes on being good, for the same new one, until that is used
 	// or RotationGrace is over; whoever uses it after that ends the grant
@@ -131,6 +140,7 @@ func (r Rules) WithDefaults() Rules {
 		{&r.CodeLifetime, 60 * time.Second},
 		{&r.AccessTokenLifetime, 10 * time.Minute},
 		{&r.GrantLifetime, 180 * 24 * time.Hour},
+		{&r.AuthenticationLifetime, 180 * 24 * time.Hour},
 		{&r.RotationGrace, 60 * time.Second},
 		{&r.AssertionMaxLifetime, 10 * time.Minute},
 		{&r.ClockSkew, 10 * time.Second},
@@ -228,7 +238,7 @@ func (p *Provider) Validate() error {
 		return errors.New("app_id and app_secret of the connector are missing")
 	case len(p.SubjectSalt) != 32:
 		return errors.New("subject salt must be 32 bytes")
-	case min(r.AuthorizationLifetime, r.CodeLifetime, r.AccessTokenLifetime, r.GrantLifetime, r.RotationGrace, r.AssertionMaxLifetime, r.ClockSkew) < 0:
+	case min(r.AuthorizationLifetime, r.CodeLifetime, r.AccessTokenLifetime, r.GrantLifetime, r.AuthenticationLifetime, r.RotationGrace, r.AssertionMaxLifetime, r.ClockSkew) < 0:
 		return errors.New("rules: a duration is negative")
 	case r.AssertionMaxLifetime > Duration(time.Hour):
 		return errors.New("assertion_max_lifetime is above 60m")
@@ -236,6 +246,9 @@ func (p *Provider) Validate() error {
 		return errors.New("open_registration is for sandbox providers alone")
 	case r.ClockSkew > Duration(time.Minute):
 		return errors.New("clock_skew is above 60s")
+	}
+	if err := p.Theme.Validate(); err != nil {
+		return err
 	}
 	if keys, err := jose.ParseJWKS(p.Connector.JWKS); err != nil {
 		return errors.New("connector jwks: " + err.Error())

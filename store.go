@@ -24,7 +24,8 @@ var (
 // transaction, durable when it returns nil, safe for any number of goroutines
 // and processes, and without a clock: callers pass now. Every method that
 // takes a provider sees the rows of that provider alone. Times are kept to the
-// millisecond.
+// millisecond. Each decision leaves an Event in its own transaction, from the
+// Origin of the context.
 type Store interface {
 	// CreateProvider adds a provider with its signing keys, or returns
 	// ErrExists when the code, the connector's app_id or a kid is taken.
@@ -88,9 +89,14 @@ type Store interface {
 	// adds the grant. Of concurrent decisions exactly one returns nil, every
 	// other ErrConflict; so does one at or after ExpiresAt, and one for a
 	// client that is deleted. An unknown id is ErrNotFound.
+	//
+	// A grant with an IntentID also authorises that consent of its client. When
+	// the consent has a grant, g must be a newer version of that one, of the
+	// same PSU, and takes its place: the PSU has authorised again. A consent in
+	// a state that does not allow it is ErrConflict.
 	ApproveAuthorization(ctx context.Context, provider, id string, g *Grant, now time.Time) error
 	// DenyAuthorization moves an authorization from pending to denied, under
-	// the same rules.
+	// the same rules. A consent that waited for it is rejected.
 	DenyAuthorization(ctx context.Context, provider, id string, now time.Time) error
 	// SetCode gives an authorization that has none its code, while it is
 	// pending or approved. Of concurrent calls exactly one returns nil, every
@@ -124,9 +130,82 @@ type Store interface {
 	// ClientAccessToken returns an access token, and its grant, by the token's
 	// id at whatever provider, if it is of this client; else ErrNotFound.
 	ClientAccessToken(ctx context.Context, clientID, id string) (*AccessToken, *Grant, error)
-	// RevokeGrant ends a grant and with it every token; ending one that is
-	// already over is no error. An unknown id is ErrNotFound.
+	// RevokeGrant ends a grant and with it every token and its consent; ending
+	// one that is already over is no error. An unknown id is ErrNotFound. So it
+	// is whatever ends a grant: a replay, its client's end.
 	RevokeGrant(ctx context.Context, provider, id string, now time.Time) error
+	// Grant returns a grant by its id, or ErrNotFound.
+	Grant(ctx context.Context, provider, id string) (*Grant, error)
+	// Grants lists up to limit grants, the newest first, older than the given
+	// id; "" starts.
+	Grants(ctx context.Context, provider string, f GrantFilter, before string, limit int) ([]*Grant, error)
+	// TouchGrant writes down that a token of the grant was used, unless that
+	// is known to LastUsedPrecision.
+	TouchGrant(ctx context.Context, provider, id string, now time.Time) error
+
+	// CreateConsent adds a consent, always AwaitingAuthorisation, and the
+	// notice to the bank. When its client has lodged one under the same
+	// IdempotencyKeyHash in the last 24 hours, it returns that one instead if
+	// the RequestHash is the same, and ErrConflict if not. For a client that is
+	// deleted it is ErrNotFound.
+	CreateConsent(ctx context.Context, c *Consent, now time.Time) (*Consent, error)
+	// Consent returns a consent by its id, or ErrNotFound.
+	Consent(ctx context.Context, provider, id string) (*Consent, error)
+	// Consents lists up to limit consents, the newest first, older than the
+	// given id; "" starts.
+	Consents(ctx context.Context, provider string, f ConsentFilter, before string, limit int) ([]*Consent, error)
+	// EndConsent moves a consent to Rejected, Revoked or Consumed, and ends its
+	// grant. Unless the bank itself revokes, the bank gets a notice. A consent
+	// that is there already is no error, one whose state does not allow the
+	// move is ErrConflict, an unknown id ErrNotFound.
+	EndConsent(ctx context.Context, provider, id string, to ConsentStatus, now time.Time) error
+
+	// ProvidersToTell lists the providers for which ClaimNotices would find
+	// something.
+	ProvidersToTell(ctx context.Context, now time.Time) ([]string, error)
+	// ClaimNotices returns up to limit notices that are due at a provider, for
+	// the caller alone until a moment. Claim is a name no other call has.
+	ClaimNotices(ctx context.Context, provider, claim string, limit int, until, now time.Time) ([]*Notice, error)
+	// NoticeDelivered removes a notice that the claim holds; any other is left
+	// as it is.
+	NoticeDelivered(ctx context.Context, n *Notice) error
+	// NoticeFailed gives a claim back: the notice is due again at a moment.
+	// A zero moment gives the notice up.
+	NoticeFailed(ctx context.Context, n *Notice, again, now time.Time) error
+
+	// CreateResourceServer adds a resource server to a provider, or returns
+	// ErrExists.
+	CreateResourceServer(ctx context.Context, r *ResourceServer) error
+	// ResourceServers lists a provider's resource servers in the order of
+	// their ids.
+	ResourceServers(ctx context.Context, provider string) ([]*ResourceServer, error)
+	// DeleteResourceServer removes one, or returns ErrNotFound.
+	DeleteResourceServer(ctx context.Context, provider, id string, now time.Time) error
+
+	// CreatePSUSession adds a session that its link has yet to begin.
+	CreatePSUSession(ctx context.Context, s *PSUSession) error
+	// EnterPSUSession begins a session by its link. Of concurrent calls exactly
+	// one returns nil, every other ErrNotFound; so does one at or after
+	// ExpiresAt.
+	EnterPSUSession(ctx context.Context, provider string, handoverHash, sessionHash []byte, until, now time.Time) error
+	// PSUSession returns a session by the hash of its cookie, or ErrNotFound.
+	PSUSession(ctx context.Context, provider string, sessionHash []byte) (*PSUSession, error)
+	// EndPSUSession ends one, by the hash of its cookie; ending none is no
+	// error.
+	EndPSUSession(ctx context.Context, provider string, sessionHash []byte) error
+
+	// Record adds an event that no other method writes. Its ID is made here.
+	Record(ctx context.Context, e *Event) error
+	// Events lists up to limit events in the order of their ids, after the
+	// given one; "" starts.
+	Events(ctx context.Context, f EventFilter, after string, limit int) ([]*Event, error)
+	// SealEvents puts events that are in no chain at its end, and returns how
+	// many. The hash of each is that of ChainHash. Any number of processes may
+	// do so at once.
+	SealEvents(ctx context.Context, hash func(previous []byte, e *Event) []byte) (int, error)
+	// Chain lists up to limit sealed events in the order of the chain, after
+	// the given place; 0 starts.
+	Chain(ctx context.Context, after int64, limit int) ([]*Event, error)
 
 	// Purge deletes rows that ended at least a day before now, and those of
 	// deleted providers, in small transactions. It returns how many.

@@ -77,6 +77,9 @@ func NewID(now time.Time) string {
 	return formatID(now, random[:])
 }
 
+// FirstID is where the ids begin that NewID makes from a moment on.
+func FirstID(at time.Time) string { return formatID(at, make([]byte, 10)) }
+
 func formatID(at time.Time, unique []byte) string {
 	b := binary.BigEndian.AppendUint64(nil, uint64(at.UnixMilli())<<16)
 	return idEncoding.EncodeToString(append(b[:6], unique[:10]...))

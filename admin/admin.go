@@ -1,12 +1,14 @@
 // Package admin is what operators can do: register banks and applications,
-// switch them on and off, look at keys. Secrets are made here, returned once
-// and stored only as keyed hashes.
+// switch them on and off, look at keys, see and end what PSUs have granted,
+// read the audit log. Secrets are made here, returned once and stored only as
+// keyed hashes.
 package admin
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"gatehouse"
@@ -24,21 +26,40 @@ type Admin struct {
 // pageSize is how many rows a listing reads at a time.
 const pageSize = 200
 
-// all reads every page of a listing; key gives what the next page comes after.
-func all[T any](ctx context.Context, page func(context.Context, string, int) ([]T, error), key func(T) string) ([]T, error) {
+// each yields every row of a listing, page by page; key gives what the next
+// page comes after. An error is the last that it yields.
+func each[T, K any](ctx context.Context, first K, page func(ctx context.Context, after K, limit int) ([]T, error), key func(T) K) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for after := first; ; {
+			rows, err := page(ctx, after, pageSize)
+			if err != nil {
+				var none T
+				yield(none, err)
+				return
+			}
+			for _, row := range rows {
+				if !yield(row, nil) {
+					return
+				}
+				after = key(row)
+			}
+			if len(rows) < pageSize {
+				return
+			}
+		}
+	}
+}
+
+// all reads every row of a listing.
+func all[T any](ctx context.Context, page func(ctx context.Context, after string, limit int) ([]T, error), key func(T) string) ([]T, error) {
 	rows := []T{}
-	after := ""
-	for {
-		next, err := page(ctx, after, pageSize)
+	for row, err := range each(ctx, "", page, key) {
 		if err != nil {
 			return nil, err
 		}
-		rows = append(rows, next...)
-		if len(next) < pageSize {
-			return rows, nil
-		}
-		after = key(next[len(next)-1])
+		rows = append(rows, row)
 	}
+	return rows, nil
 }
 
 // checkSecret bounds a secret that comes from another system.

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 
 	"gatehouse"
 	"gatehouse/jose"
@@ -131,11 +130,8 @@ func ReadVerdict(body []byte, keys []*jose.PublicKey, now time.Time) (*Verdict, 
 	default:
 		return nil, invalid("data.status must be approved or denied")
 	}
-	if v.UserID, err = data.String("user_id"); err != nil {
-		return nil, invalid("data." + err.Error())
-	}
-	if len(v.UserID) > 255 || strings.ContainsFunc(v.UserID, unicode.IsControl) {
-		return nil, invalid("data.user_id must be at most 255 bytes without control characters")
+	if v.UserID, err = userID(data); err != nil {
+		return nil, err
 	}
 	if v.Access, err = member(data, "access", "[{"); err != nil {
 		return nil, err

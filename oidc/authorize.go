@@ -115,7 +115,11 @@ func (s *Server) readRequest(ctx context.Context, p *provider, outer params) (*g
 		return nil, invalid("state is longer than 2,048 bytes")
 	}
 	q.ClientID, q.RedirectURI, q.State = clientID, redirectURI, state
-	if err := q.check(badObject); err != nil {
+	err = q.check(badObject)
+	if err == nil {
+		err = s.bindConsent(ctx, q)
+	}
+	if err != nil {
 		fault := asError(err)
 		return nil, &redirectError{fault, errorRedirect(p, redirectURI, state, fault)}
 	}
@@ -131,6 +135,32 @@ func (q *question) check(badObject error) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// bindConsent makes sure that the consent of a request is one that this client
+// has lodged at this provider and that a PSU may be asked about. Every other is
+// answered alike. A grant can open what the consent is about and nothing else,
+// whatever scope was asked for beside it (RFC 6749 §3.3).
+func (s *Server) bindConsent(ctx context.Context, q *question) error {
+	if q.IntentID == "" {
+		if q.provider.rules.RequireConsent && !q.Scope.Within(gatehouse.Scopes{gatehouse.ScopeOpenID}) {
+			return invalid("claims: id_token.openbanking_intent_id is missing: this provider requires a consent")
+		}
+		return nil
+	}
+	consent, err := s.Store.Consent(ctx, q.provider.Code, q.IntentID)
+	if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
+		return unavailable(err)
+	}
+	if err != nil || consent.ClientID != q.client.ID || !consent.MayBeAuthorised(q.now) {
+		return invalid("claims: openbanking_intent_id is not a consent of this client that waits for a PSU")
+	}
+	scope := consent.Kind.Scope()
+	if !q.client.ScopesAt(q.provider.Provider, q.now).Has(scope) {
+		return gatehouse.NewError(gatehouse.InvalidScope, "the client may no longer have what the consent is about")
+	}
+	q.Scope = append(q.Scope.Intersect(gatehouse.Scopes{gatehouse.ScopeOpenID}), scope)
 	return nil
 }
 

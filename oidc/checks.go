@@ -52,7 +52,7 @@ var checks = []check{
 	{"code_challenge", "43 characters of base64url with code_challenge_method S256", "RFC 7636 §4.3", checkPKCE},
 	{"prompt", "some of login, consent, select_account; none cannot be met, because banks always authenticate", "OpenID Connect Core §3.1.2.1", checkPrompt},
 	{"max_age", "a whole number of seconds", "OpenID Connect Core §3.1.2.1", checkMaxAge},
-	{"claims", "a JSON object; id_token.openbanking_intent_id and id_token.acr are understood", "OpenID Connect Core §5.5", checkClaims},
+	{"claims", "a JSON object; id_token.openbanking_intent_id, a consent of the client that waits for a PSU, and id_token.acr are understood", "OpenID Connect Core §5.5", checkClaims},
 	{"acr_values", "preferences among urn:openbanking:psd2:sca and urn:openbanking:psd2:ca", "OpenID Connect Core §3.1.2.1", checkACRValues},
 }
 

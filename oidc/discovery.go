@@ -50,9 +50,11 @@ type metadata struct {
 	IntrospectionEndpoint                              string   `json:"introspection_endpoint"`
 	IntrospectionEndpointAuthMethodsSupported          []string `json:"introspection_endpoint_auth_methods_supported"`
 	IntrospectionEndpointAuthSigningAlgValuesSupported []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
+	IntrospectionSigningAlgValuesSupported             []string `json:"introspection_signing_alg_values_supported"` // RFC 9701 §7
 	RevocationEndpoint                                 string   `json:"revocation_endpoint"`
 	RevocationEndpointAuthMethodsSupported             []string `json:"revocation_endpoint_auth_methods_supported"`
 	RevocationEndpointAuthSigningAlgValuesSupported    []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
+	UserinfoEndpoint                                   string   `json:"userinfo_endpoint"`
 }
 
 func (s *Server) renderDiscovery(p *provider) document {
@@ -85,9 +87,11 @@ func (s *Server) renderDiscovery(p *provider) document {
 		IntrospectionEndpoint:                              s.introspectionEndpoint(p),
 		IntrospectionEndpointAuthMethodsSupported:          gatehouse.AuthMethods(),
 		IntrospectionEndpointAuthSigningAlgValuesSupported: gatehouse.Algs(),
+		IntrospectionSigningAlgValuesSupported:             []string{p.SigningAlg},
 		RevocationEndpoint:                                 s.revocationEndpoint(p),
 		RevocationEndpointAuthMethodsSupported:             gatehouse.AuthMethods(),
 		RevocationEndpointAuthSigningAlgValuesSupported:    gatehouse.Algs(),
+		UserinfoEndpoint:                                   s.userinfoEndpoint(p),
 	})
 }
 

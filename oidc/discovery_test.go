@@ -38,6 +38,7 @@ func TestDiscovery(t *testing.T) {
 			"registration_endpoint":  baseURL + "/open_banking/v3.2/tpp/register",
 			"introspection_endpoint": baseURL + "/api/oidc/" + provider + "/introspect",
 			"revocation_endpoint":    baseURL + "/api/oidc/" + provider + "/revoke",
+			"userinfo_endpoint":      baseURL + "/api/oidc/" + provider + "/userinfo",
 		} {
 			if first.text(name) != want {
 				t.Errorf("%s: %s = %q, want %q", provider, name, first.text(name), want)
@@ -56,6 +57,7 @@ func TestDiscovery(t *testing.T) {
 
 			"introspection_endpoint_auth_methods_supported":            {"private_key_jwt", "client_secret_basic"},
 			"introspection_endpoint_auth_signing_alg_values_supported": {"RS256", "PS256"},
+			"introspection_signing_alg_values_supported":               {map[string]string{"alpha": "PS256", "beta": "PS256", "gamma": "RS256"}[provider]},
 			"revocation_endpoint_auth_methods_supported":               {"private_key_jwt", "client_secret_basic"},
 			"revocation_endpoint_auth_signing_alg_values_supported":    {"RS256", "PS256"},
 		} {
@@ -70,6 +72,7 @@ func TestDiscovery(t *testing.T) {
 		for path, status := range map[string]int{
 			first.text("jwks_uri"): 200, first.text("service_documentation"): 200, first.text("token_endpoint"): 405,
 			first.text("introspection_endpoint"): 405, first.text("revocation_endpoint"): 405,
+			first.text("userinfo_endpoint"): 401,
 		} {
 			if a := w.get(path); a.StatusCode != status {
 				t.Errorf("%s: %v", path, a)

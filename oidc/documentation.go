@@ -30,6 +30,7 @@ func (s *Server) documentation(w http.ResponseWriter, r *http.Request, p *provid
 		"Token":         p.tokenEndpoint,
 		"Introspection": s.introspectionEndpoint(p),
 		"Revocation":    s.revocationEndpoint(p),
+		"UserInfo":      s.userinfoEndpoint(p),
 		"Scopes":        strings.Join(p.Scopes, " "),
 		"TakesJSON":     p.Profile == gatehouse.ProfilePSD2,
 		"Hosts":         p.HostsAuthorization(),

@@ -29,15 +29,10 @@ func (e *atProvider) Unwrap() error { return e.err }
 
 func (s *Server) failJSON(w *response, r *http.Request, p *provider, fault *gatehouse.Error) {
 	status := fault.Kind.Status(profileOf(p))
-	if status == http.StatusUnauthorized {
-		challenge := `Basic realm="gatehouse", charset="UTF-8"`
-		if fault.Kind == gatehouse.InvalidToken {
-			challenge = `Bearer realm="gatehouse"`
-			if r.Header.Get("Authorization") != "" { // RFC 6750 §3.1: no error code where no token was
-				challenge += `, error="invalid_token"`
-			}
-		}
+	if challenge := bearerChallenge(fault); challenge != "" {
 		w.Header().Set("WWW-Authenticate", challenge)
+	} else if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Basic realm="gatehouse", charset="UTF-8"`)
 	}
 	writeJSON(w, status, map[string]string{
 		"error":             fault.Kind.Code(),

@@ -48,7 +48,7 @@ func TestIntrospection(t *testing.T) {
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, provider := range everyProvider {
 			for _, client := range []string{tppA, tppB, basic} {
-				intent := form{"claims": `{"id_token":{"openbanking_intent_id":{"value":"consent-5","essential":true}}}`}
+				intent := w.consent(provider, client, "consent-of-"+client)
 				issuedAt := w.clock.Now()
 				a := w.token(provider, client, exchange(w.code(provider, client, intent)))
 				expect(t, a, 200, "")
@@ -60,10 +60,10 @@ func TestIntrospection(t *testing.T) {
 				accessID, _ := gatehouse.TokenID(a.text("access_token"))
 				refreshID, _ := gatehouse.TokenID(a.text("refresh_token"))
 				access := map[string]any{
-					"active": true, "iss": issuer(provider), "client_id": client, "sub": sub, "scope": "openid accounts",
+					"active": true, "iss": issuer(provider), "aud": issuer(provider), "client_id": client, "sub": sub, "scope": "openid accounts",
 					"token_type": "Bearer", "jti": accessID,
 					"iat": float64(issuedAt.Unix()), "exp": float64(issuedAt.Add(10 * time.Minute).Unix()),
-					"auth_time": float64(issuedAt.Unix()), "acr": "urn:openbanking:psd2:sca", "openbanking_intent_id": "consent-5",
+					"auth_time": float64(issuedAt.Unix()), "acr": "urn:openbanking:psd2:sca", "openbanking_intent_id": "consent-of-" + client,
 				}
 				refresh := claims(access).with(claims{
 					"token_type": nil, "jti": refreshID, "exp": float64(issuedAt.Add(180 * 24 * time.Hour).Unix()),
@@ -85,7 +85,7 @@ func TestIntrospection(t *testing.T) {
 			expect(t, a, 200, "")
 			accessID, _ := gatehouse.TokenID(a.text("access_token"))
 			want := map[string]any{
-				"active": true, "iss": issuer(provider), "client_id": tppA, "sub": tppA, "scope": "accounts", "token_type": "Bearer", "jti": accessID,
+				"active": true, "iss": issuer(provider), "aud": issuer(provider), "client_id": tppA, "sub": tppA, "scope": "accounts", "token_type": "Bearer", "jti": accessID,
 				"iat": float64(w.clock.Now().Unix()), "exp": float64(w.clock.Now().Add(10 * time.Minute).Unix()),
 			}
 			if diff := cmp.Diff(want, w.introspect(provider, tppA, a.text("access_token")).JSON); diff != "" {

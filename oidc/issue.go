@@ -56,8 +56,8 @@ type issueOptions struct {
 // mean something only once the store has them.
 func (s *Server) issue(p *provider, c *client, g *gatehouse.Grant, o issueOptions, now time.Time) (*issued, error) {
 	expires := now.Add(time.Duration(p.rules.AccessTokenLifetime))
-	if expires.After(g.ExpiresAt) {
-		expires = g.ExpiresAt
+	if end := g.EndsAt(); expires.After(end) {
+		expires = end
 	}
 	accessID, accessToken := gatehouse.NewToken(now)
 	t := &issued{

@@ -41,14 +41,14 @@ func (j *journey) user() string { return fmt.Sprint("psu-", j.n/2) }
 func (j *journey) query() form {
 	return query(j.client).with(form{
 		"state": j.mark("state"), "nonce": j.mark("nonce"),
-		"claims": `{"id_token":{"openbanking_intent_id":{"value":"` + j.mark("intent") + `","essential":true}}}`,
-	})
+	}).with(intent(j.mark("intent")))
 }
 
 // steps are those of a journey, each one or two requests to a replica. At
 // alpha the browser comes to us, beta hosts the authorization endpoint.
 var steps = []func(j *journey, site *httptest.Server){
 	func(j *journey, site *httptest.Server) {
+		j.w.consent(j.provider, j.client, j.mark("intent"))
 		if j.provider == "beta" {
 			j.code = gatehouse.NewSecret()
 			a := j.w.connectorAt(site, "beta", "POST", "", claims{"authorize_url": "https://bank.example/beta/authorize?" + j.query().encode(), "auth_code": j.code})

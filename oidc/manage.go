@@ -13,23 +13,6 @@ import (
 	"gatehouse"
 )
 
-func badBearer(description string) error {
-	return gatehouse.NewError(gatehouse.InvalidToken, description)
-}
-
-// bearer returns the one token of the Authorization header (RFC 6750 §2.1).
-func bearer(r *http.Request) (string, error) {
-	header := r.Header.Values("Authorization")
-	if len(header) != 1 {
-		return "", badBearer("one Authorization header with a Bearer token is needed")
-	}
-	scheme, token, found := strings.Cut(header[0], " ")
-	if !found || !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return "", badBearer("the Authorization header has no Bearer token")
-	}
-	return token, nil
-}
-
 // authenticateManager returns the client that a Bearer token stands for: by
 // its registration access token, or by an access token that the client got
 // for itself. Every other answer is the same 401 (RFC 7592 §2.1).

@@ -16,6 +16,8 @@ type provider struct {
 	rules         gatehouse.Rules // with defaults
 	keys          []*jose.PrivateKey
 	connectorKeys []*jose.PublicKey
+	// resourceServers may ask about every token of the provider.
+	resourceServers []*gatehouse.ResourceServer
 
 	issuer                string
 	tokenEndpoint         string
@@ -58,6 +60,10 @@ func (s *Server) loadProvider(ctx context.Context, code string) (*provider, erro
 	if err != nil {
 		return nil, err
 	}
+	resourceServers, err := s.Store.ResourceServers(ctx, code)
+	if err != nil {
+		return nil, err
+	}
 	p := &provider{
 		Provider:              stored,
 		rules:                 stored.Rules.WithDefaults(),
@@ -65,6 +71,7 @@ func (s *Server) loadProvider(ctx context.Context, code string) (*provider, erro
 		tokenEndpoint:         s.BaseURL + "/api/oidc/" + code + "/tokens",
 		authorizationEndpoint: stored.AuthorizationEndpoint,
 		jwksURI:               s.BaseURL + "/oidc/" + code + "/jwks",
+		resourceServers:       resourceServers,
 	}
 	if p.issuer == "" {
 		p.issuer = s.BaseURL + "/" + code

@@ -200,6 +200,7 @@ func (w *world) typed(typ string, c claims) string {
 func TestCodeFlowWithARequestObject(t *testing.T) {
 	w := sqliteWorld(t)
 	for _, provider := range everyProvider {
+		w.consent(provider, tppA, "consent-7")
 		object := w.requestObject(provider, tppA, claims{
 			"scope": "openid accounts", "nonce": "inside", "max_age": 3600,
 			"claims": claims{"id_token": claims{"openbanking_intent_id": claims{"value": "consent-7", "essential": true}}},
@@ -387,9 +388,10 @@ func TestLegacyRequestObjects(t *testing.T) {
 			}
 		}
 		w.changeProvider(provider, func(p *gatehouse.Provider) { p.Rules.LegacyRequestObjects = true })
+		w.consent(provider, tppA, "consent-8")
 		for name, object := range w.legacyObjects(provider) {
 			got := w.counted(ask(door, object))
-			if got.IntentID != "consent-8" || got.Scope.String() != object["scope"] || got.RedirectURI != callback {
+			if got.IntentID != "consent-8" || got.Scope.String() != "openid accounts" || got.RedirectURI != callback {
 				t.Errorf("%s at %s: %+v", name, door, got)
 			}
 			now := w.clock.Now().Unix()

@@ -19,7 +19,15 @@ func (s *Server) revocationEndpoint(p *provider) string {
 // knows. 200 says that what was presented opens nothing of the client's any
 // more, and so it is also the answer to a token the client does not have (§2.2).
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request, p *provider) error {
-	c, presented, err := s.readTokenInquiry(r, p, s.revocationEndpoint(p))
+	in, err := readTokenInquiry(r, p)
+	if err != nil {
+		return err
+	}
+	c, err := s.authenticateClient(r, p, in, []string{p.issuer, p.tokenEndpoint, s.revocationEndpoint(p)})
+	if err != nil {
+		return err
+	}
+	presented, err := presentedToken(in)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gatehouse"
+	"gatehouse/connector"
 	"gatehouse/eidas"
 	"gatehouse/jose"
 )
@@ -36,10 +37,15 @@ type Server struct {
 	Trust map[gatehouse.Environment]*eidas.Trust
 	// Fetcher reads keys by URL; nil means that none can be.
 	Fetcher *jose.Fetcher
+	// Banks makes the calls of TellBanks.
+	Banks *connector.Caller
+	// After is time.After, and what tests put in its place; nil is the former.
+	After func(time.Duration) <-chan time.Time
 
 	providers cache[*provider]
 	clients   cache[*client]
 	addresses addressLimits
+	notices   bell // rung when a notice was written
 }
 
 // Limits of a request; those of headers and connections are the listener's.
@@ -57,8 +63,9 @@ type handler func(w http.ResponseWriter, r *http.Request, p *provider) error
 // A route says how one path is served.
 type route struct {
 	pattern string
-	methods string // as in the Allow header
-	limit   int64  // of the body, in bytes
+	methods string          // as in the Allow header
+	limit   int64           // of the body, in bytes
+	actor   gatehouse.Actor // who decides, for the audit log
 	fail    failure
 	handle  handler
 	cors    bool // any origin may read it
@@ -66,34 +73,58 @@ type route struct {
 
 func (s *Server) routes() []route {
 	const get, post = "GET, HEAD", "POST"
-	return []route{
-		{"/.well-known/openid-configuration/{provider_code}", get, 0, s.failJSON, s.discovery, true},
-		{"/{provider_code}/.well-known/openid-configuration", get, 0, s.failJSON, s.discovery, true},
-		{"/.well-known/oauth-authorization-server/{provider_code}", get, 0, s.failJSON, s.discovery, true},
-		{"/oidc/{provider_code}/jwks", get, 0, s.failJSON, s.jwks, true},
+	const tpp, bank, psu = gatehouse.ActorClient, gatehouse.ActorBank, gatehouse.ActorPSU
+	routes := []route{
+		{"/.well-known/openid-configuration/{provider_code}", get, 0, tpp, s.failJSON, s.discovery, true},
+		{"/{provider_code}/.well-known/openid-configuration", get, 0, tpp, s.failJSON, s.discovery, true},
+		{"/.well-known/oauth-authorization-server/{provider_code}", get, 0, tpp, s.failJSON, s.discovery, true},
+		{"/oidc/{provider_code}/jwks", get, 0, tpp, s.failJSON, s.jwks, true},
 
-		{"/oidc/{provider_code}/authorize", "GET, POST", authorizeBodyLimit, s.failPage, s.authorize, false},
+		{"/oidc/{provider_code}/authorize", "GET, POST", authorizeBodyLimit, tpp, s.failPage, s.authorize, false},
 		// No HEAD: whoever looks without following would spend the visit.
-		{"/oidc/{provider_code}/authorize/{authorization_id}", "GET", 0, s.failPage, s.complete, false},
+		{"/oidc/{provider_code}/authorize/{authorization_id}", "GET", 0, psu, s.failPage, s.complete, false},
 
-		{"/api/oidc/{provider_code}/tokens", post, tokenBodyLimit, s.failJSON, s.token, false},
-		{"/api/oidc/tokens", post, tokenBodyLimit, s.failJSON, s.tokenShared, false},
-		{"/api/oidc/{provider_code}/introspect", post, tokenBodyLimit, s.failJSON, s.introspect, false},
-		{"/api/oidc/{provider_code}/revoke", post, tokenBodyLimit, s.failJSON, s.revoke, false},
-		{registrationPath, post, registrationBodyLimit, s.failJSON, s.register, false},
-		{registrationPath + "/recover", post, registrationBodyLimit, s.failJSON, s.recoverRegistration, false},
-		{registrationPath + "/{client_id}", "GET, PUT, DELETE", registrationBodyLimit, s.failJSON, s.manageRegistration, false},
-		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates", post, certificateBodyLimit, s.failJSON, s.addCertificate, false},
-		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates/{thumbprint}", "DELETE", 0, s.failJSON, s.removeCertificate, false},
-		{"/api/{provider_code}/open-banking/v3.1.11/tpp/certificates", post, certificateBodyLimit, s.failJSON, s.addCertificate, false},
+		{"/api/oidc/{provider_code}/tokens", post, tokenBodyLimit, tpp, s.failJSON, s.token, false},
+		{"/api/oidc/tokens", post, tokenBodyLimit, tpp, s.failJSON, s.tokenShared, false},
+		{"/api/oidc/{provider_code}/introspect", post, tokenBodyLimit, tpp, s.failJSON, s.introspect, false},
+		{"/api/oidc/{provider_code}/revoke", post, tokenBodyLimit, tpp, s.failJSON, s.revoke, false},
+		{"/api/oidc/{provider_code}/userinfo", "GET, POST", tokenBodyLimit, tpp, s.failJSON, s.userinfo, false},
+		{"/api/oidc/{provider_code}/check", "", 0, tpp, s.failJSON, s.check, false},
+		{"/api/oidc/{provider_code}/check/{path...}", "", 0, tpp, s.failJSON, s.check, false},
+		{registrationPath, post, registrationBodyLimit, tpp, s.failJSON, s.register, false},
+		{registrationPath + "/recover", post, registrationBodyLimit, tpp, s.failJSON, s.recoverRegistration, false},
+		{registrationPath + "/{client_id}", "GET, PUT, DELETE", registrationBodyLimit, tpp, s.failJSON, s.manageRegistration, false},
+		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates", post, certificateBodyLimit, tpp, s.failJSON, s.addCertificate, false},
+		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates/{thumbprint}", "DELETE", 0, tpp, s.failJSON, s.removeCertificate, false},
+		{"/api/{provider_code}/open-banking/v3.1.11/tpp/certificates", post, certificateBodyLimit, tpp, s.failJSON, s.addCertificate, false},
 
-		{"/api/connectors/ob/v1/authorizations", post, connectorBodyLimit, s.failConnector, s.begin, false},
-		{"/api/connectors/ob/v1/authorizations/{authorization_id}", "GET, PUT", connectorBodyLimit, s.failConnector, s.verdict, false},
+		{"/api/connectors/ob/v1/authorizations", post, connectorBodyLimit, bank, s.failConnector, s.begin, false},
+		{"/api/connectors/ob/v1/authorizations/{authorization_id}", "GET, PUT", connectorBodyLimit, bank, s.failConnector, s.verdict, false},
+		{"/api/connectors/ob/v1/consents/{consent_id}", "GET, PUT", connectorBodyLimit, bank, s.failConnector, s.bankConsent, false},
+		{"/api/connectors/ob/v1/consents/{consent_id}/revoke", "PATCH", connectorBodyLimit, bank, s.failConnector, s.bankRevokes, false},
+		{"/api/connectors/ob/v1/payments/{payment_id}", "PUT", connectorBodyLimit, bank, s.failConnector, s.paymentStatus, false},
+		{"/api/connectors/ob/v1/psu_sessions", post, connectorBodyLimit, bank, s.failConnector, s.handOver, false},
 
-		{"/docs/open_banking/{provider_code}", get, 0, s.failPage, s.documentation, false},
-		{"/static/{file}", get, 0, s.failPage, s.static, false},
-		{"/", "", 0, s.failJSON, nil, false},
+		{"/oidc/{provider_code}/access", "GET", 0, psu, s.failAccess, s.access, false},
+		{"/oidc/{provider_code}/access/history", "GET", 0, psu, s.failAccess, s.accessHistory, false},
+		{"/oidc/{provider_code}/access/enter/{handover}", "GET", 0, psu, s.failAccess, s.enterAccess, false},
+		{"/oidc/{provider_code}/access/leave", post, accessBodyLimit, psu, s.failAccess, s.leaveAccess, false},
+		{"/oidc/{provider_code}/access/grants/{grant_id}", "GET, POST", accessBodyLimit, psu, s.failAccess, s.withdraw, false},
+		{"/oidc/{provider_code}/theme.css", get, 0, psu, s.failPage, s.theme, false},
+
+		{"/docs/open_banking/{provider_code}", get, 0, tpp, s.failPage, s.documentation, false},
+		{"/static/{file}", get, 0, tpp, s.failPage, s.static, false},
+		{"/", "", 0, tpp, s.failJSON, nil, false},
 	}
+	for path, kind := range consentPaths {
+		for _, version := range []string{"v3.1", "v3.1.11"} {
+			path := "/api/{provider_code}/open-banking/" + version + path
+			routes = append(routes,
+				route{path, post, consentBodyLimit, tpp, s.failOpenBanking, s.lodgeConsent(kind), false},
+				route{path + "/{consent_id}", "GET, DELETE", 0, tpp, s.failOpenBanking, s.consent(kind), false})
+		}
+	}
+	return routes
 }
 
 // Handler returns the handler of the public listener.
@@ -126,7 +157,7 @@ func (s *Server) serve(route route) http.Handler {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), requestDeadline)
 		defer cancel()
-		r = r.WithContext(ctx)
+		r = r.WithContext(gatehouse.WithOrigin(ctx, gatehouse.Origin{Actor: route.actor, RequestID: w.requestID}))
 		r.Body = http.MaxBytesReader(w, r.Body, route.limit)
 
 		var p *provider
@@ -142,7 +173,7 @@ func (s *Server) serve(route route) http.Handler {
 			if err := checkMethod(w, r, route); err != nil {
 				return err
 			}
-			if r.Method == http.MethodOptions {
+			if r.Method == http.MethodOptions && route.cors {
 				w.WriteHeader(http.StatusNoContent)
 				return nil
 			}
@@ -170,7 +201,7 @@ func (s *Server) serve(route route) http.Handler {
 // checkMethod refuses methods that the route does not list, and answers
 // preflights of routes that any origin may read (Fetch, CORS protocol).
 func checkMethod(w http.ResponseWriter, r *http.Request, route route) error {
-	if strings.Contains(", "+route.methods+",", ", "+r.Method+",") {
+	if route.methods == "" || strings.Contains(", "+route.methods+",", ", "+r.Method+",") {
 		return nil
 	}
 	if r.Method == http.MethodOptions && route.cors {

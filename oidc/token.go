@@ -208,10 +208,12 @@ func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params)
 		return nil, unavailable(err)
 	}
 	now := s.Now()
-	// Store.Refresh decides; looking first saves a signature.
-	if subtle.ConstantTimeCompare(record.Hash, gatehouse.HashSecret(presented)) != 1 || record.ClientID != c.ID ||
-		!now.Before(record.ExpiresAt) || !grant.ActiveAt(now) {
+	if subtle.ConstantTimeCompare(record.Hash, gatehouse.HashSecret(presented)) != 1 || record.ClientID != c.ID {
 		return nil, badRefreshToken()
+	}
+	// Store.Refresh decides; looking first saves a signature.
+	if !now.Before(record.ExpiresAt) || !grant.ActiveAt(now) {
+		return nil, s.whyOver(ctx, grant, now)
 	}
 	// What the client may have can have become less since.
 	scope, err := requestedScope(in, grant.Scope.Intersect(c.ScopesAt(p.Provider, now)))
@@ -238,7 +240,40 @@ func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params)
 	case err != nil:
 		return nil, unavailable(err)
 	}
+	s.touch(ctx, p, grant)
 	return t.response, nil
+}
+
+// whyOver tells the owner of a refresh token which of the two clocks has
+// stopped it, or that its consent has ended. Of a grant without a consent it
+// tells no more than anybody is told.
+func (s *Server) whyOver(ctx context.Context, g *gatehouse.Grant, now time.Time) error {
+	if g.RevokedAt.IsZero() && now.Before(g.ExpiresAt) && !g.AuthenticatedAt(now) {
+		return authenticationOver()
+	}
+	if g.IntentID == "" {
+		return badRefreshToken()
+	}
+	consent, err := s.Store.Consent(ctx, g.Provider, g.IntentID)
+	switch {
+	case errors.Is(err, gatehouse.ErrNotFound):
+		return badRefreshToken()
+	case err != nil:
+		return unavailable(err)
+	case consent.Status == gatehouse.ConsentRevoked:
+		return gatehouse.NewError(gatehouse.InvalidGrant, "the consent of this refresh_token was revoked")
+	case consent.Status == gatehouse.ConsentConsumed:
+		return gatehouse.NewError(gatehouse.InvalidGrant, "the consent of this refresh_token was consumed")
+	case consent.ExpiredAt(now):
+		return gatehouse.NewError(gatehouse.InvalidGrant, "the consent of this refresh_token is expired")
+	case !g.AuthenticatedAt(now):
+		return authenticationOver()
+	}
+	return badRefreshToken()
+}
+
+func authenticationOver() *gatehouse.Error {
+	return gatehouse.NewError(gatehouse.InvalidGrant, "the PSU's authentication is too old for this refresh_token: send the PSU to authorize the same consent again")
 }
 
 // successor makes the token that takes the place of a refresh token. It is

@@ -35,7 +35,7 @@ func TestCodeFlow(t *testing.T) {
 				}
 				t.Run(provider+"/"+client, func(t *testing.T) {
 					nonce := strings.Repeat("n0nce-&ü", 7) + "12345678"
-					intent := form{"nonce": nonce, "claims": `{"id_token":{"openbanking_intent_id":{"value":"consent-5","essential":true}}}`}
+					intent := w.consent(provider, client, "consent-of-"+client).with(form{"nonce": nonce})
 					a := w.token(provider, client, exchange(w.code(provider, client, intent)))
 					expect(t, a, 200, "")
 					if a.text("token_type") != "Bearer" || a.JSON["expires_in"] != 600.0 || a.text("scope") != "openid accounts" || a.text("refresh_token") == "" {
@@ -46,7 +46,7 @@ func TestCodeFlow(t *testing.T) {
 					want := map[string]any{
 						"iss": issuer(provider), "aud": client, "nonce": nonce, "jti": accessID,
 						"acr": "urn:openbanking:psd2:sca", "at_hash": atHash(a.text("access_token")),
-						"openbanking_intent_id": "consent-5",
+						"openbanking_intent_id": "consent-of-" + client,
 						"iat":                   float64(w.clock.Now().Unix()), "exp": float64(w.clock.Now().Add(10 * time.Minute).Unix()),
 						"auth_time": float64(w.clock.Now().Unix()),
 					}

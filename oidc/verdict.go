@@ -3,6 +3,7 @@ package oidc
 // The bank's calls, as docs/connector.md has them: begin, read, decide.
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -105,15 +106,16 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, _ *provider) erro
 	writeJSON(w, http.StatusOK, map[string]any{"data": map[string]any{
 		"authorization_id": a.ID,
 		"consent_id":       orNull(request.IntentID),
-		"access_token":     s.connectorToken(p, a.ID),
+		"access_token":     s.connectorToken(p, cmp.Or(request.IntentID, a.ID)),
 	}})
 	return nil
 }
 
-// connectorToken is the Access-Token of our calls to the bank about an
-// authorization. It is derived, so nothing need be stored.
-func (s *Server) connectorToken(p *provider, authorizationID string) string {
-	return base64.RawURLEncoding.EncodeToString(s.KEK.MAC("connector access token", p.Code, authorizationID))
+// connectorToken is the Access-Token of our calls to the bank about a consent,
+// or about an authorization without one. It is derived, so nothing need be
+// stored.
+func (s *Server) connectorToken(p *provider, id string) string {
+	return base64.RawURLEncoding.EncodeToString(s.KEK.MAC("connector access token", p.Code, id))
 }
 
 func orNull(text string) any {
@@ -174,14 +176,14 @@ func (s *Server) decide(ctx context.Context, p *provider, a *gatehouse.Authoriza
 	if !call.Approved {
 		err = s.Store.DenyAuthorization(ctx, p.Code, a.ID, now)
 	} else {
-		grant := newGrant(p, a, call, now)
-		// A class that the TPP called essential and the bank did not reach is a
-		// failed authentication (OpenID Connect Core §5.5.1.1), and so is one
-		// older than max_age.
-		if !satisfies(a.Request, grant, now) {
-			return false, s.denyInsufficient(ctx, p, a, now)
+		grant, fault := s.newGrant(ctx, p, a, call, now)
+		if fault == nil {
+			err = s.Store.ApproveAuthorization(ctx, p.Code, a.ID, grant, now)
+		} else if a.Status == gatehouse.AuthorizationPending {
+			return false, s.denyBecause(ctx, p, a, fault, now)
+		} else {
+			err = gatehouse.ErrConflict
 		}
-		err = s.Store.ApproveAuthorization(ctx, p.Code, a.ID, grant, now)
 	}
 	switch {
 	case err == nil:
@@ -195,7 +197,7 @@ func (s *Server) decide(ctx context.Context, p *provider, a *gatehouse.Authoriza
 	}
 	switch settled.Status {
 	case gatehouse.AuthorizationPending:
-		return false, invalid("the verdict came too late: the authorization is expired")
+		return false, invalid("the verdict came too late: the authorization is expired, or its consent has ended or was authorised by another visit")
 	case gatehouse.AuthorizationDenied:
 		if !call.Approved {
 			return false, nil
@@ -208,24 +210,58 @@ func (s *Server) decide(ctx context.Context, p *provider, a *gatehouse.Authoriza
 	return false, invalid("the authorization was decided before, otherwise")
 }
 
-func (s *Server) denyInsufficient(ctx context.Context, p *provider, a *gatehouse.Authorization, now time.Time) error {
+// denyBecause denies an authorization that cannot be approved, and says why.
+func (s *Server) denyBecause(ctx context.Context, p *provider, a *gatehouse.Authorization, fault error, now time.Time) error {
+	if asError(fault).Kind == gatehouse.Unavailable {
+		return fault
+	}
 	if err := s.Store.DenyAuthorization(ctx, p.Code, a.ID, now); err != nil && !errors.Is(err, gatehouse.ErrConflict) {
 		return unavailable(err)
 	}
-	return invalid("data.acr or data.auth_time does not meet what the TPP requires; the authorization is denied")
+	return fault
 }
 
-func newGrant(p *provider, a *gatehouse.Authorization, call *connector.Verdict, now time.Time) *gatehouse.Grant {
+// newGrant is what an approval grants: a new grant or, when a PSU authorises a
+// consent again, the next version of the one it has.
+func (s *Server) newGrant(ctx context.Context, p *provider, a *gatehouse.Authorization, call *connector.Verdict, now time.Time) (*gatehouse.Grant, error) {
 	authTime := call.AuthTime
 	if authTime.IsZero() {
 		authTime = now
 	}
-	return &gatehouse.Grant{
+	g := &gatehouse.Grant{
 		ID: gatehouse.NewID(now), Provider: p.Code, ClientID: a.ClientID,
 		UserID: call.UserID, Subject: subject(p, call.UserID), Scope: a.Request.Scope, IntentID: a.Request.IntentID,
 		Accounts: call.Access, DebtorAccount: call.DebtorAccount, AuthTime: authTime, ACR: call.ACR,
 		CreatedAt: now, ExpiresAt: now.Add(time.Duration(p.rules.GrantLifetime)),
+		AuthenticationExpiresAt: authTime.Add(time.Duration(p.rules.AuthenticationLifetime)),
 	}
+	// A class that the TPP called essential and the bank did not reach is a
+	// failed authentication (OpenID Connect Core §5.5.1.1), and so is one that
+	// is too old for what the TPP or the bank's own rules ask.
+	if !satisfies(p, a, g) || !g.AuthenticatedAt(now) {
+		return nil, invalid("data.acr or data.auth_time does not meet what is required; the authorization is denied")
+	}
+	if g.IntentID == "" {
+		return g, nil
+	}
+	consent, err := s.Store.Consent(ctx, p.Code, g.IntentID)
+	switch {
+	case errors.Is(err, gatehouse.ErrNotFound):
+		return nil, invalid("the consent of this authorization is gone; the authorization is denied")
+	case err != nil:
+		return nil, unavailable(err)
+	case !consent.MayBeAuthorised(now):
+		return nil, invalid("the consent of this authorization has ended; the authorization is denied")
+	case consent.Status == gatehouse.ConsentAuthorised && consent.UserID != call.UserID:
+		return nil, invalid("data.user_id is not the PSU who authorised this consent before; the authorization is denied")
+	}
+	if consent.GrantID != "" {
+		g.ID = consent.GrantID
+	}
+	if !consent.ExpiresAt.IsZero() {
+		g.ExpiresAt = consent.ExpiresAt
+	}
+	return g, nil
 }
 
 // subject is the pseudonym of a PSU: stable at its bank, telling nothing about
@@ -236,11 +272,20 @@ func subject(p *provider, userID string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-func satisfies(q gatehouse.AuthorizationRequest, g *gatehouse.Grant, now time.Time) bool {
+// satisfies reports whether the PSU was authenticated as the TPP asked: by an
+// acceptable class, and no longer before the request than max_age says; with
+// prompt=login, after it (OpenID Connect Core §3.1.2.1). The bank's clock may
+// differ by the clock skew.
+func satisfies(p *provider, a *gatehouse.Authorization, g *gatehouse.Grant) bool {
+	q := a.Request
 	if q.ACREssential && len(q.ACRValues) > 0 && !slices.Contains(q.ACRValues, g.ACR) {
 		return false
 	}
-	return q.MaxAge == nil || now.Sub(g.AuthTime) <= time.Duration(*q.MaxAge)*time.Second+time.Minute
+	age := a.CreatedAt.Sub(g.AuthTime) - time.Duration(p.rules.ClockSkew)
+	if slices.Contains(q.Prompt, "login") && age > 0 {
+		return false
+	}
+	return q.MaxAge == nil || age <= time.Duration(*q.MaxAge)*time.Second
 }
 
 // wayBack is where the browser goes when it leaves the bank: to the TPP when
@@ -292,6 +337,12 @@ func (s *Server) readAuthorization(w http.ResponseWriter, r *http.Request, p *pr
 	}
 	if a.Request.MaxAge != nil {
 		data["max_age"] = *a.Request.MaxAge
+	}
+	if len(a.Request.Prompt) > 0 {
+		data["prompt"] = a.Request.Prompt
+	}
+	if data["consent"], err = s.consentAsked(r.Context(), p, a); err != nil {
+		return err
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"data": data})
 	return nil

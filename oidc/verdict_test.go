@@ -121,7 +121,7 @@ func TestVerdictsAtOnce(t *testing.T) {
 
 func TestBegin(t *testing.T) {
 	forEachWorld(t, func(t *testing.T, w *world) {
-		intent := form{"claims": `{"id_token":{"openbanking_intent_id":{"value":"18463"}}}`}
+		intent := w.consent("beta", tppA, "18463")
 		id, _, a := w.bankCode(query(tppA).with(intent), nil)
 		data, _ := a.JSON["data"].(map[string]any)
 		if a.StatusCode != 200 || id == "" || data["consent_id"] != "18463" || len(data["access_token"].(string)) != 43 {

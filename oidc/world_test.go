@@ -292,6 +292,24 @@ func (w *world) changeProvider(code string, change func(*gatehouse.Provider)) {
 
 func issuer(provider string) string { return baseURL + "/" + provider }
 
+// consent lodges an account-access consent of the client, with an id of the
+// test's choice, and returns the parameter that names it.
+func (w *world) consent(provider, client, id string) form {
+	w.t.Helper()
+	now := w.clock.Now()
+	_, err := w.store.CreateConsent(context.Background(), &gatehouse.Consent{
+		ID: id, Provider: provider, ClientID: client, Kind: gatehouse.AccountAccess, Status: gatehouse.ConsentAwaitingAuthorisation,
+		Lodged: json.RawMessage(`{"Data":{"Permissions":["ReadAccountsDetail","ReadBalances"]},"Risk":{}}`), CreatedAt: now, StatusUpdatedAt: now,
+	}, now)
+	must(w.t, err)
+	return intent(id)
+}
+
+// intent is the parameter that names a consent.
+func intent(id string) form {
+	return form{"claims": `{"id_token":{"openbanking_intent_id":{"value":"` + id + `","essential":true}}}`}
+}
+
 // An answer is a response that has been read.
 type answer struct {
 	*http.Response

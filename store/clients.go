@@ -17,6 +17,9 @@ func clientFields(c *gatehouse.Client) []any {
 		&c.Version, timeField{&c.CreatedAt}, timeField{&c.UpdatedAt}}
 }
 
+// clientRow is what an event says of a client.
+const clientRow = `'', id, '', '' FROM clients`
+
 // CreateClient adds a client of the deployment.
 func (db *DB) CreateClient(ctx context.Context, c *gatehouse.Client) error {
 	metadata, err := json.Marshal(c)
@@ -31,7 +34,8 @@ func (db *DB) CreateClient(ctx context.Context, c *gatehouse.Client) error {
 		INSERT INTO clients (id, metadata, status, directory, tpp, software_id, secret_hash, registration_token_hash, version, created_at, updated_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
 		c.ID, string(metadata), string(c.Status), orNull(tpp.Directory), orNull(tpp.URN), orNull(c.SoftwareID), base64url(c.SecretHash), base64url(c.RegistrationTokenHash),
-		c.Version, unixMillis(c.CreatedAt), unixMillis(c.UpdatedAt)))
+		c.Version, unixMillis(c.CreatedAt), unixMillis(c.UpdatedAt)),
+		newEntry(ctx, c.CreatedAt).event(gatehouse.EventClientCreated, "", clientRow+` WHERE id = $8`, c.ID))
 	if out.repeated && errors.Is(err, gatehouse.ErrExists) {
 		found, notThere := db.Client(ctx, c.ID)
 		if notThere == nil && found.CreatedAt.Equal(milliseconds(c.CreatedAt)) && bytes.Equal(found.RegistrationTokenHash, c.RegistrationTokenHash) &&
@@ -93,10 +97,13 @@ func (db *DB) UpdateClient(ctx context.Context, c *gatehouse.Client) error {
 	if err != nil {
 		return err
 	}
+	e := newEntry(ctx, c.UpdatedAt)
 	out, err := db.write(ctx, db.changed([]statement{query(`
-		UPDATE clients SET metadata = $3, status = $4, secret_hash = $5, registration_token_hash = $6, updated_at = $7, version = version + 1
+		UPDATE clients SET metadata = $3, status = $4, secret_hash = $5, registration_token_hash = $6, updated_at = $7, version = version + 1,
+		       changed_event = $8
 		WHERE id = $1 AND version = $2`,
-		c.ID, c.Version, string(metadata), string(c.Status), base64url(c.SecretHash), base64url(c.RegistrationTokenHash), unixMillis(c.UpdatedAt))}, "client", c.ID)...)
+		c.ID, c.Version, string(metadata), string(c.Status), base64url(c.SecretHash), base64url(c.RegistrationTokenHash), unixMillis(c.UpdatedAt), e.id),
+		e.event(gatehouse.EventClientUpdated, string(c.Status), clientRow+` WHERE id = $8 AND changed_event = $1`, c.ID)}, "client", c.ID)...)
 	if err != nil {
 		return err
 	}
@@ -116,12 +123,20 @@ func (db *DB) UpdateClient(ctx context.Context, c *gatehouse.Client) error {
 	return nil
 }
 
-// DeleteClient ends a client and every grant of it.
+// DeleteClient ends a client, every consent and every grant of it.
 func (db *DB) DeleteClient(ctx context.Context, id string, now time.Time) error {
+	e := newEntry(ctx, now)
 	out, err := db.write(ctx, db.changed([]statement{query(`
-		UPDATE clients SET status = 'deleted', secret_hash = NULL, registration_token_hash = NULL, updated_at = $2, version = version + 1
-		WHERE id = $1 AND status <> 'deleted'`, id, unixMillis(now)), query(`
-		UPDATE grants SET revoked_at = $2 WHERE client_id COLLATE "binary" = $1 AND revoked_at IS NULL`, id, unixMillis(now))}, "client", id)...)
+		UPDATE clients SET status = 'deleted', secret_hash = NULL, registration_token_hash = NULL, updated_at = $2, version = version + 1,
+		       changed_event = $3
+		WHERE id = $1 AND status <> 'deleted'`, id, unixMillis(now), e.id), query(`
+		UPDATE consents SET status = 'Revoked', status_updated_at = $2, moved_event = $3
+		WHERE client_id = $1 AND status IN ('AwaitingAuthorisation', 'Authorised')`, id, unixMillis(now), e.id), query(`
+		INSERT INTO notices (provider, consent_id, step, due_at, attempts, created_at)
+		SELECT provider, id, 'revoked', $2, 0, $2 FROM consents WHERE client_id = $1 AND moved_event = $3
+		ON CONFLICT (provider, consent_id, step) DO NOTHING`, id, unixMillis(now), e.id), query(`
+		UPDATE grants SET revoked_at = $2, ended_event = $3 WHERE client_id COLLATE "binary" = $1 AND revoked_at IS NULL`, id, unixMillis(now), e.id),
+		e.event(gatehouse.EventClientDeleted, "", clientRow+` WHERE id = $8 AND changed_event = $1`, id)}, "client", id)...)
 	if err != nil {
 		return err
 	}

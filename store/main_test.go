@@ -172,7 +172,7 @@ func aVisit(provider, id string) *gatehouse.Authorization {
 		Request: gatehouse.AuthorizationRequest{
 			ClientID: "tpp", RedirectURI: "https://tpp.example/back", ResponseType: "code",
 			Scope: gatehouse.Scopes{"openid", "accounts"}, State: "state\x00<&>", Nonce: "nonce", CodeChallenge: "challenge",
-			Prompt: []string{"login"}, MaxAge: &maxAge, ACRValues: []string{"sca"}, ACREssential: true, IntentID: "intent",
+			Prompt: []string{"login"}, MaxAge: &maxAge, ACRValues: []string{"sca"}, ACREssential: true,
 		},
 		Status: gatehouse.AuthorizationPending, BrowserHash: gatehouse.HashSecret("browser"),
 		CodeHash: codeHash(id), SealedCode: []byte("sealed code of " + id), CodeExpiresAt: now.Add(time.Minute),
@@ -185,10 +185,48 @@ func codeHash(id string) []byte { return gatehouse.HashSecret("code of " + id) }
 func aGrant(provider, id string) *gatehouse.Grant {
 	return &gatehouse.Grant{
 		ID: id, Provider: provider, ClientID: "tpp", UserID: "user", Subject: "subject",
-		Scope: gatehouse.Scopes{"openid", "accounts"}, IntentID: "intent", Accounts: []byte(`[ {"id": "<1>"} ]`),
+		Scope: gatehouse.Scopes{"openid", "accounts"}, Accounts: []byte(`[ {"id": "<1>"} ]`),
 		DebtorAccount: []byte(`{"iban":"GB33"}`), AuthTime: now.Add(-time.Minute), ACR: "sca",
-		CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour), AuthenticationExpiresAt: now.Add(2 * time.Hour),
 	}
+}
+
+// aConsent is what a visit of aVisitFor and a grant of aGrantFor are about.
+func aConsent(provider, id string) *gatehouse.Consent {
+	return &gatehouse.Consent{
+		ID: id, Provider: provider, ClientID: "tpp", Kind: gatehouse.AccountAccess, Status: gatehouse.ConsentAwaitingAuthorisation,
+		Lodged: []byte(`{"Data":{"Permissions":["ReadBalances"]},"Risk":{}}`), ExpiresAt: now.Add(time.Hour),
+		IdempotencyKeyHash: gatehouse.HashSecret("key of " + id), RequestHash: gatehouse.HashSecret("request of " + id),
+		CreatedAt: now, StatusUpdatedAt: now,
+	}
+}
+
+func aVisitFor(provider, id, consent string) *gatehouse.Authorization {
+	a := aVisit(provider, id)
+	a.Request.IntentID = consent
+	return a
+}
+
+func aGrantFor(provider, id, consent string) *gatehouse.Grant {
+	g := aGrant(provider, id)
+	g.IntentID = consent
+	return g
+}
+
+// lodged adds a consent.
+func lodged(t testing.TB, db *store.DB, provider, id string) {
+	t.Helper()
+	_, err := db.CreateConsent(context.Background(), aConsent(provider, id), now)
+	must(t, err)
+}
+
+// authorised adds a consent, and a visit and a grant of the same id that
+// authorise it.
+func authorised(t testing.TB, db *store.DB, provider, id string) {
+	t.Helper()
+	lodged(t, db, provider, id)
+	must(t, db.CreateAuthorization(context.Background(), aVisitFor(provider, id, id)))
+	must(t, db.ApproveAuthorization(context.Background(), provider, id, aGrantFor(provider, id, id), now))
 }
 
 func anAccessToken(provider, id, grant string) *gatehouse.AccessToken {

@@ -200,7 +200,7 @@ func TestMigrateKilledAtEachCommand(t *testing.T) {
 		}
 		exec(t, beside, `DROP EVENT TRIGGER stop`)
 		exec(t, beside, `SELECT pg_advisory_unlock(1)`)
-		checkFilled(t, open(t, url))
+		checkFilled(t, open(t, url), "00002")
 		equal(t, catalog(t, beside), want)
 	}
 	if killed < 13 { // four tables, two foreign keys, two new tables, five indexes

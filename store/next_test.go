@@ -21,7 +21,8 @@ func nextSchema(t testing.TB, url string) {
 	if column(t, beside, "SELECT 1 FROM next") != nil {
 		return
 	}
-	for _, table := range []string{"providers", "signing_keys", "clients", "consumed", "authorizations", "grants", "access_tokens", "refresh_tokens", "marks"} {
+	for _, table := range []string{"providers", "signing_keys", "clients", "consumed", "authorizations", "grants", "access_tokens", "refresh_tokens", "marks",
+		"consents", "notices", "events", "resource_servers", "psu_sessions"} {
 		exec(t, beside, "ALTER TABLE "+table+" ADD COLUMN next TEXT DEFAULT 'next'")
 	}
 	exec(t, beside, "CREATE TABLE next (id BIGINT PRIMARY KEY)")
@@ -41,7 +42,7 @@ func TestNextSchema(t *testing.T) {
 			fill(t, db)
 			nextSchema(t, url)
 			must(t, db.Ping(t.Context()))
-			checkFilled(t, db)
+			checkFilled(t, db, "00006")
 
 			again, err := store.Open(t.Context(), url)
 			must(t, err)
@@ -57,7 +58,7 @@ func TestNextSchema(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"Providers": TestProviders, "UpdateProvider": TestUpdateProvider, "DeleteProvider": TestDeleteProvider, "Clients": TestClients, "RegisteredClients": TestRegisteredClients,
 		"Lists": TestLists, "Consume": TestConsume, "Authorizations": TestAuthorizations, "Decide": TestDecide, "SetCode": TestSetCode,
-		"ExchangeCode": TestExchangeCode, "Grants": TestGrants, "Refresh": TestRefresh, "WritesLast": TestWritesLast,
+		"ExchangeCode": TestExchangeCode, "Grants": TestGrants, "Refresh": TestRefresh, "Consents": TestConsents, "ConsentMoves": TestConsentMoves, "EndsTogether": TestEndsTogether, "AuthoriseAgain": TestAuthoriseAgain, "WritesLast": TestWritesLast,
 	} {
 		t.Run(name, test)
 	}

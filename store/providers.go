@@ -10,6 +10,9 @@ import (
 	"gatehouse"
 )
 
+// providerRow is what an event says of a provider.
+const providerRow = `code, '', '', '' FROM providers`
+
 // CreateProvider adds a provider with its signing keys.
 func (db *DB) CreateProvider(ctx context.Context, p *gatehouse.Provider, keys []*gatehouse.Key) error {
 	settings, err := json.Marshal(p)
@@ -26,6 +29,8 @@ func (db *DB) CreateProvider(ctx context.Context, p *gatehouse.Provider, keys []
 			INSERT INTO signing_keys (provider, kid, alg, sealed, kek_id, created_at) VALUES ($1, $2, $3, $4, $5, $6)`,
 			p.Code, k.KID, k.Alg, base64url(k.Sealed), k.KEKID, unixMillis(k.CreatedAt)))
 	}
+	statements = append(statements,
+		newEntry(ctx, p.CreatedAt).event(gatehouse.EventProviderCreated, "", providerRow+` WHERE code = $8`, p.Code))
 	out, err := db.write(ctx, db.changed(statements, "provider", p.Code)...)
 	if out.repeated && errors.Is(err, gatehouse.ErrExists) {
 		if found, notThere := db.Provider(ctx, p.Code); notThere == nil && bytes.Equal(found.SubjectSalt, p.SubjectSalt) {
@@ -84,12 +89,14 @@ func (db *DB) UpdateProvider(ctx context.Context, p *gatehouse.Provider) error {
 	if err != nil {
 		return err
 	}
+	e := newEntry(ctx, p.UpdatedAt)
 	out, err := db.write(ctx, db.changed([]statement{query(`
 		UPDATE providers SET app_id = $3, app_secret_hash = $4, subject_salt = $5, settings = $6, updated_at = $7,
-		       version = version + 1
+		       version = version + 1, changed_event = $8
 		WHERE code = $1 AND version = $2 AND deleted_at IS NULL`,
 		p.Code, p.Version, p.Connector.AppID, base64url(p.Connector.AppSecretHash), base64url(p.SubjectSalt),
-		string(settings), unixMillis(p.UpdatedAt))}, "provider", p.Code)...)
+		string(settings), unixMillis(p.UpdatedAt), e.id),
+		e.event(gatehouse.EventProviderUpdated, string(p.Status), providerRow+` WHERE code = $8 AND changed_event = $1`, p.Code)}, "provider", p.Code)...)
 	if err != nil {
 		return err
 	}
@@ -112,11 +119,13 @@ func (db *DB) UpdateProvider(ctx context.Context, p *gatehouse.Provider) error {
 // DeleteProvider ends a provider for good. The row stays, so that nobody else
 // ever speaks in the name of its issuer; app_id makes room.
 func (db *DB) DeleteProvider(ctx context.Context, code string, now time.Time) error {
+	e := newEntry(ctx, now)
 	out, err := db.write(ctx, db.changed([]statement{query(`
 		UPDATE providers SET deleted_at = $2, updated_at = $2, app_id = 'deleted ' || code, app_secret_hash = NULL, subject_salt = NULL,
-		       settings = '{}', version = version + 1
-		WHERE code = $1 AND deleted_at IS NULL`, code, unixMillis(now)), query(`
-		DELETE FROM signing_keys WHERE provider = $1`, code)}, "provider", code)...)
+		       settings = '{}', version = version + 1, changed_event = $3
+		WHERE code = $1 AND deleted_at IS NULL`, code, unixMillis(now), e.id), query(`
+		DELETE FROM signing_keys WHERE provider = $1`, code),
+		e.event(gatehouse.EventProviderDeleted, "", providerRow+` WHERE code = $8 AND changed_event = $1`, code)}, "provider", code)...)
 	if err != nil {
 		return err
 	}

@@ -102,7 +102,8 @@ func TestDeleteProvider(t *testing.T) {
 		must(t, err)
 		others := func() (list []string) {
 			for _, line := range rows(t, beside) {
-				if !strings.HasPrefix(line, "providers code=alpha ") && !strings.HasPrefix(line, "signing_keys provider=alpha ") {
+				if !strings.HasPrefix(line, "providers code=alpha ") && !strings.HasPrefix(line, "signing_keys provider=alpha ") &&
+					!strings.Contains(line, " kind=provider.deleted provider=alpha ") {
 					list = append(list, line)
 				}
 			}

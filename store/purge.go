@@ -10,7 +10,8 @@ import (
 const purgeBatch = 100
 
 // purges delete some rows each, at most $1, that ended at or before $2 or
-// belong to a deleted provider. Tokens go before their grants. What is deleted
+// belong to a deleted provider. Tokens go before their grants; what a PSU
+// granted stays for their history. What is deleted
 // from consumed leaves its mark, for Consume; and only what is marked goes:
 // another process may have deleted the batch that was marked.
 var purges = []struct {
@@ -37,7 +38,16 @@ var purges = []struct {
 			 ORDER BY expires_at LIMIT $1)`}},
 	{keptFor, []string{`
 		DELETE FROM grants WHERE (provider, id) IN
+			(SELECT provider, id FROM grants WHERE expires_at <= $2 AND user_id = '' ORDER BY expires_at LIMIT $1)`}},
+	{historyFor, []string{`
+		DELETE FROM grants WHERE (provider, id) IN
 			(SELECT provider, id FROM grants WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM consents WHERE (provider, id) IN
+			(SELECT provider, id FROM consents WHERE keep_until <= $2 ORDER BY keep_until LIMIT $1)`}},
+	{keptFor, []string{`
+		DELETE FROM psu_sessions WHERE (provider, id) IN
+			(SELECT provider, id FROM psu_sessions WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
 	{0, []string{`
 		DELETE FROM access_tokens WHERE (provider, id) IN
 			(SELECT provider, id FROM access_tokens WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
@@ -50,6 +60,18 @@ var purges = []struct {
 	{0, []string{`
 		DELETE FROM grants WHERE (provider, id) IN
 			(SELECT provider, id FROM grants WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM consents WHERE (provider, id) IN
+			(SELECT provider, id FROM consents WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM notices WHERE (provider, consent_id, step) IN
+			(SELECT provider, consent_id, step FROM notices WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM psu_sessions WHERE (provider, id) IN
+			(SELECT provider, id FROM psu_sessions WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
+	{0, []string{`
+		DELETE FROM resource_servers WHERE (provider, id) IN
+			(SELECT provider, id FROM resource_servers WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
 }
 
 // Purge deletes what ended at least a day before now, a little at a time. Each

@@ -53,6 +53,8 @@ func granted(t *testing.T, db *store.DB, provider, id string) {
 	must(t, db.CreateGrant(t.Context(), aGrant(provider, id), anAccessToken(provider, id, id), aRefreshToken(provider, id, id)))
 }
 
+func consented(t *testing.T, db *store.DB, provider, id string) { authorised(t, db, provider, id) }
+
 func nothing(*testing.T, *store.DB, string, string) {}
 
 // tenantCases has every method of gatehouse.Store.
@@ -213,6 +215,108 @@ var tenantCases = map[string]tenantCase{
 				return err
 			}
 			return errors.Join(own(token.Provider, provider, nil), own(g.Provider, provider, nil))
+		},
+	},
+	"ApproveAuthorization/of a consent": {
+		prepare: func(t *testing.T, db *store.DB, provider, id string) {
+			lodged(t, db, provider, id)
+			must(t, db.CreateAuthorization(t.Context(), aVisitFor(provider, id, id)))
+		},
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.ApproveAuthorization(ctx, provider, id, aGrantFor(provider, id, id), now)
+		},
+	},
+	"DenyAuthorization/of a consent": {
+		prepare: func(t *testing.T, db *store.DB, provider, id string) {
+			lodged(t, db, provider, id)
+			must(t, db.CreateAuthorization(t.Context(), aVisitFor(provider, id, id)))
+		},
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.DenyAuthorization(ctx, provider, id, now)
+		},
+	},
+	"RevokeGrant/with a consent": {
+		prepare:   consented,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.RevokeGrant(ctx, provider, id, now)
+		},
+	},
+	"Grant": {
+		prepare:   granted,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			g, err := db.Grant(ctx, provider, id)
+			if err != nil {
+				return err
+			}
+			return own(g.Provider, provider, nil)
+		},
+	},
+	"Grants": {
+		prepare: granted,
+		act: func(ctx context.Context, db *store.DB, provider, _ string) error {
+			for _, f := range []gatehouse.GrantFilter{{}, {ClientID: "tpp"}, {UserID: "user"}, {OfPSUs: true}} {
+				list, err := db.Grants(ctx, provider, f, "", 1000)
+				for _, g := range list {
+					err = errors.Join(own(g.Provider, provider, err))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	},
+	"TouchGrant": {
+		prepare: granted,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.TouchGrant(ctx, provider, id, now)
+		},
+	},
+	"CreateConsent": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			c, err := db.CreateConsent(ctx, aConsent(provider, id), now)
+			if err != nil {
+				return err
+			}
+			return own(c.Provider, provider, nil)
+		},
+	},
+	"Consent": {
+		prepare:   consented,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			c, err := db.Consent(ctx, provider, id)
+			if err != nil {
+				return err
+			}
+			return own(c.Provider, provider, nil)
+		},
+	},
+	"Consents": {
+		prepare: consented,
+		act: func(ctx context.Context, db *store.DB, provider, _ string) error {
+			for _, f := range []gatehouse.ConsentFilter{{}, {ClientID: "tpp"}, {UserID: "user"}, {Status: gatehouse.ConsentAuthorised}} {
+				list, err := db.Consents(ctx, provider, f, "", 1000)
+				for _, c := range list {
+					err = errors.Join(own(c.Provider, provider, err))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	},
+	"EndConsent": {
+		prepare:   consented,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.EndConsent(ctx, provider, id, gatehouse.ConsentRevoked, now)
 		},
 	},
 	"RevokeGrant": {

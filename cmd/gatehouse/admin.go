@@ -1,25 +1,57 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"gatehouse"
 	"gatehouse/admin"
 	"gatehouse/store"
 )
 
-// administer runs action on the store that the configuration names.
-func (c *cli) administer(action func(ctx context.Context, a *admin.Admin, args []string) error) func(*cobra.Command, []string) error {
+type action func(ctx context.Context, a *admin.Admin, args []string) error
+
+// inspect runs an action that only reads, on the store that the configuration
+// names.
+func (c *cli) inspect(look action) func(*cobra.Command, []string) error {
 	return c.does(func(cmd *cobra.Command, args []string) error {
 		a, err := c.open(cmd)
 		if err != nil {
 			return err
 		}
 		defer a.Store.Close()
-		return action(cmd.Context(), a, args)
+		return look(cmd.Context(), a, args)
 	})
+}
+
+// administer runs an action that writes, in the name of whoever runs this
+// program, and seals the events of it: no server need be running.
+func (c *cli) administer(change action) func(*cobra.Command, []string) error {
+	return c.inspect(func(ctx context.Context, a *admin.Admin, args []string) error {
+		ctx = gatehouse.WithOrigin(ctx, gatehouse.Origin{Actor: gatehouse.ActorOperator, Name: operator()})
+		if err := change(ctx, a, args); err != nil {
+			return err
+		}
+		if _, err := a.SealEvents(ctx); err != nil { // what was done is done, and the next to seal will
+			fmt.Fprintln(c.stderr, "gatehouse: done, but not sealed in the audit log yet:", oneLine(err))
+		}
+		return nil
+	})
+}
+
+// operator is the name of the user that the operating system knows.
+func operator() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return cmp.Or(os.Getenv("LOGNAME"), os.Getenv("USER"), "uid "+strconv.Itoa(os.Getuid()))
 }
 
 func (c *cli) open(cmd *cobra.Command) (*admin.Admin, error) {

@@ -72,7 +72,7 @@ func (c *cli) clientList() *cobra.Command {
 		Use:   "list",
 		Short: "List all clients",
 		Args:  cobra.NoArgs,
-		RunE: c.administer(func(ctx context.Context, a *admin.Admin, _ []string) error {
+		RunE: c.inspect(func(ctx context.Context, a *admin.Admin, _ []string) error {
 			clients, err := a.Clients(ctx)
 			if err != nil {
 				return err
@@ -93,7 +93,7 @@ func (c *cli) clientShow() *cobra.Command {
 		Short:             "Show a client",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeFirst(clientIDs),
-		RunE: c.administer(func(ctx context.Context, a *admin.Admin, args []string) error {
+		RunE: c.inspect(func(ctx context.Context, a *admin.Admin, args []string) error {
 			client, err := a.Client(ctx, args[0])
 			if err != nil {
 				return err

@@ -20,7 +20,7 @@ func (c *cli) keyList() *cobra.Command {
 		Use:   "list",
 		Short: "List the signing keys of all providers, or of one",
 		Args:  cobra.NoArgs,
-		RunE: c.administer(func(ctx context.Context, a *admin.Admin, _ []string) error {
+		RunE: c.inspect(func(ctx context.Context, a *admin.Admin, _ []string) error {
 			keys, err := listKeys(ctx, a, code)
 			if err != nil {
 				return err

@@ -70,7 +70,8 @@ func (c *cli) root() *cobra.Command {
 	oneOf(root.PersistentFlags(), root, &c.output, "output", "text for people, json for programs", "text", "json")
 	root.AddCommand(
 		c.serveCommand(), c.demoCommand(), c.tppCommand(), c.migrateCommand(), c.backupCommand(), c.restoreCommand(), c.restoreEpochCommand(), c.verifyCommand(),
-		c.providerCommand(), c.clientCommand(), c.keyCommand(),
+		c.providerCommand(), c.clientCommand(), c.resourceServerCommand(), c.keyCommand(),
+		c.grantCommand(), c.consentCommand(), c.auditCommand(),
 		c.configCommand(), c.versionCommand(),
 	)
 	return root

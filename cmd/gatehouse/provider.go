@@ -97,7 +97,7 @@ func (c *cli) providerList() *cobra.Command {
 		Use:   "list",
 		Short: "List all providers",
 		Args:  cobra.NoArgs,
-		RunE: c.administer(func(ctx context.Context, a *admin.Admin, _ []string) error {
+		RunE: c.inspect(func(ctx context.Context, a *admin.Admin, _ []string) error {
 			providers, err := a.Providers(ctx)
 			if err != nil {
 				return err
@@ -118,7 +118,7 @@ func (c *cli) providerShow() *cobra.Command {
 		Short:             "Show a provider",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.completeFirst(providerCodes),
-		RunE: c.administer(func(ctx context.Context, a *admin.Admin, args []string) error {
+		RunE: c.inspect(func(ctx context.Context, a *admin.Admin, args []string) error {
 			p, err := a.Provider(ctx, args[0])
 			if err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gatehouse/admin"
 	"gatehouse/oidc"
 	"gatehouse/store"
 )
@@ -89,6 +90,7 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 		Store: db, KEK: kek, BaseURL: config.BaseURL, Now: clock.now, Log: log,
 		Directories: directories, Trust: trust, Fetcher: fetcher,
 	}
+	auditor := &admin.Admin{Store: db, KEK: kek, Now: clock.now}
 	probes := &probes{ready: server.Ready, log: log}
 	control := probes.handler()
 	if config.AllowClockControl {
@@ -98,10 +100,13 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	public := newSite(publicListener, probes.closing(server.Handler()), config, log, certificate)
 	admin := newSite(adminListener, control, config, log, nil)
 	working, stopWorking := context.WithCancel(ctx)
+	sealing, stopSealing := context.WithCancel(context.WithoutCancel(ctx)) // requests that finish leave events
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer stopWorking()
+	defer stopSealing()
 	workers.Go(func() { server.Watch(working) })
+	workers.Go(func() { sealEvents(sealing, auditor, log) })
 	workers.Go(func() { purge(working, db, time.Duration(config.PurgeEvery), clock.now, log) })
 	// What is in the caches is served even if the database goes away next.
 	if err := server.Ready(ctx); err != nil {
@@ -131,6 +136,39 @@ func purge(ctx context.Context, db *store.DB, every time.Duration, now func() ti
 			log.Warn("purge", "deleted", deleted, "error", err)
 		case deleted > 0:
 			log.Info("purge", "deleted", deleted)
+		}
+	}
+}
+
+// sealEvents puts new events into the chain of the audit log every second until
+// ctx ends, and once more then. Every hour it logs the head, so that one is
+// kept where nobody can change it with the database.
+func sealEvents(ctx context.Context, a *admin.Admin, log *slog.Logger) {
+	second, hour := time.NewTicker(time.Second), time.NewTicker(time.Hour)
+	defer second.Stop()
+	defer hour.Stop()
+	var head admin.Head
+	failed := false
+	for ended := false; !ended; {
+		report := false
+		select {
+		case <-second.C:
+		case <-hour.C:
+			report = true
+		case <-ctx.Done():
+			report, ended = true, true
+		}
+		sealed, err := a.SealEvents(context.WithoutCancel(ctx))
+		if sealed.Sequence > 0 {
+			head = sealed
+		}
+		if err != nil && !failed { // once, not every second
+			log.Warn("audit log is not sealed", "error", err)
+		}
+		failed = err != nil
+		if report && head.Sequence > 0 {
+			log.Info("audit log", "head", head.String())
+			head = admin.Head{}
 		}
 	}
 }
