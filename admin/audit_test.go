@@ -354,6 +354,7 @@ func TestOperatorsLeaveEvents(t *testing.T) {
 			{"client.updated tpp", func() error { _, err := o.DisableClient(ctx, "tpp"); return err }},
 			{"provider.deleted demobank", func() error { return o.DeleteProvider(ctx, "demobank") }},
 		} {
+			o.now = o.now.Add(time.Second)
 			before := len(o.listed())
 			must(t, step.do())
 			got := o.listed()[before:]

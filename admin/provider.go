@@ -31,6 +31,7 @@ type NewProvider struct {
 	// Client Registration §2 (id_token_signed_response_alg).
 	SigningAlg string
 	Rules      gatehouse.Rules
+	Theme      gatehouse.Theme
 
 	// ConnectorURL, LoginURL and JWKS are those of gatehouse.Connector.
 	ConnectorURL string
@@ -74,6 +75,7 @@ func (a *Admin) AddProvider(ctx context.Context, n NewProvider) (p *gatehouse.Pr
 			JWKS:          n.JWKS,
 		},
 		Rules:       n.Rules,
+		Theme:       n.Theme,
 		SubjectSalt: make([]byte, 32),
 		CreatedAt:   now,
 		UpdatedAt:   now,

@@ -63,6 +63,8 @@ func (b *Bank) Handler() http.Handler {
 	mux.Handle("POST "+b.base+"/visits/{id}/code", b.serve(b.step(stepCode, b.checkCode)))
 	mux.Handle("POST "+b.base+"/visits/{id}/consent", b.serve(b.step(stepConsent, b.consent)))
 	mux.Handle("POST "+b.base+"/visits/{id}/return", b.serve(b.step(stepLocked, b.refuse)))
+	mux.Handle("GET "+b.base+"/access", b.serve(b.access))
+	mux.Handle("POST "+b.base+"/access", b.serve(b.access))
 	mux.HandleFunc("GET "+b.base+"/pages.css", stylesheet)
 	mux.Handle(b.base+"/", b.serve(func(http.ResponseWriter, *http.Request) error { return faultNoPage }))
 	return guard(mux)

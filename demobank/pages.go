@@ -14,6 +14,7 @@ import (
 var files embed.FS
 
 var pages = map[string]*template.Template{
+	"access":  page("access"),
 	"login":   page("login"),
 	"code":    page("code"),
 	"consent": page("consent"),

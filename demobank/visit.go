@@ -134,7 +134,7 @@ func (b *Bank) consent(w http.ResponseWriter, r *http.Request, s *session[visit]
 		v.Status, v.Access = statusApproved, chosen
 	}
 	if v.Status == statusApproved {
-		v.UserID, v.AuthTime, v.ACR = "psu-"+s.data.psu.Username, s.data.authTime.Unix(), acrSCA
+		v.UserID, v.AuthTime, v.ACR = userID(s.data.psu), s.data.authTime.Unix(), acrSCA
 	}
 	switch s.data.psu.Username {
 	case PSUSlow:

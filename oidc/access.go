@@ -23,6 +23,7 @@ const (
 	psuSessionLifetime = 15 * time.Minute
 	accessBodyLimit    = 8 << 10
 	accessBatch        = 100 // grants read at once
+	historyYears       = 2
 )
 
 // What a PSU can meet on these pages; accessAdvice says what to do.
@@ -160,12 +161,16 @@ func (s *Server) access(w http.ResponseWriter, r *http.Request, p *provider) err
 		Active, Paused []*holding
 	}
 	if in["ended"] != "" {
-		if page.Ended, err = s.ownHolding(r.Context(), p, session, in["ended"]); err != nil {
+		h, err := s.ownHolding(r.Context(), p, session, in["ended"])
+		if err != nil {
 			return err
+		}
+		if h.State == holdingEnded {
+			page.Ended = h
 		}
 	}
 	err = s.eachGrant(r.Context(), p, session.UserID, func(g *gatehouse.Grant) error {
-		if isOver(g, s.Now()) {
+		if !g.RevokedAt.IsZero() { // most of them; the history has them
 			return nil
 		}
 		h, err := s.holding(r.Context(), p, g)
@@ -206,7 +211,7 @@ func (s *Server) eachGrant(ctx context.Context, p *provider, userID string, do f
 }
 
 // accessHistory serves GET /oidc/{provider_code}/access/history: what has
-// ended, as long as the store keeps it.
+// ended in the last two years.
 func (s *Server) accessHistory(w http.ResponseWriter, r *http.Request, p *provider) error {
 	session, err := s.psuSession(r, p)
 	if err != nil {
@@ -220,6 +225,7 @@ func (s *Server) accessHistory(w http.ResponseWriter, r *http.Request, p *provid
 	if err != nil {
 		return unavailable(err)
 	}
+	since := s.Now().AddDate(-historyYears, 0, 0)
 	var page struct {
 		Ended        []*holding
 		Older, Newer string
@@ -229,7 +235,7 @@ func (s *Server) accessHistory(w http.ResponseWriter, r *http.Request, p *provid
 		if err != nil {
 			return err
 		}
-		if h.State == holdingEnded {
+		if h.State == holdingEnded && h.StoppedAt.After(since) {
 			page.Ended = append(page.Ended, h)
 		}
 	}

@@ -202,8 +202,12 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	}
 	// Providers share a token path, so a jti is spent in the whole deployment.
 	key := sha256.Sum256([]byte(sub + "\x00" + jti))
-	err = s.Store.Consume(ctx, "", gatehouse.ConsumeAssertion, base64.RawURLEncoding.EncodeToString(key[:]), issued, expires, s.Now())
+	now := s.Now()
+	err = s.Store.Consume(ctx, "", gatehouse.ConsumeAssertion, base64.RawURLEncoding.EncodeToString(key[:]), issued, expires, now)
 	if errors.Is(err, gatehouse.ErrSpent) {
+		if err := s.Store.Record(ctx, &gatehouse.Event{At: now, Kind: gatehouse.EventAssertionReplayed, Provider: p.Code, ClientID: c.ID}); err != nil {
+			return nil, unavailable(err)
+		}
 		return nil, badClient("client_assertion: jti was used before")
 	}
 	if err != nil {

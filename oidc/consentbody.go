@@ -264,8 +264,11 @@ func isLike(pattern string, fault string) rule {
 // timeOf reads an ISODateTime in the form of RFC 3339 §5.6, which has a time
 // zone: the PSU and the bank must read the same moment as the TPP.
 func timeOf(value json.RawMessage) (t time.Time, ok bool) {
-	return t, json.Unmarshal(value, &t) == nil && string(value) != "null"
+	return t, timeForm.Match(value) && json.Unmarshal(value, &t) == nil
 }
+
+// timeForm is what package time takes, without its tolerance.
+var timeForm = regexp.MustCompile(`^"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"$`)
 
 func isTime(f *findings, path string, value json.RawMessage) {
 	if _, ok := timeOf(value); !ok {

@@ -4,6 +4,7 @@ package oidc
 // and funds-confirmation-consents of the UK Open Banking Read/Write API 3.1.
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -76,7 +77,7 @@ func (s *Server) lodgeConsent(kind gatehouse.ConsentKind) handler {
 		c.ExpiresAt = expirationOf(c)
 		if key != "" {
 			c.IdempotencyKeyHash = sum(client.ID, string(kind), key)
-			c.RequestHash = sum(string(c.Lodged))
+			c.RequestHash = requestHash(c.Lodged)
 		}
 		kept, err := s.Store.CreateConsent(r.Context(), c, now)
 		switch {
@@ -87,6 +88,7 @@ func (s *Server) lodgeConsent(kind gatehouse.ConsentKind) handler {
 		case err != nil:
 			return unavailable(err)
 		}
+		s.notices.ring()
 		return writeConsent(w, http.StatusCreated, kept, s.BaseURL+r.URL.Path+"/"+kept.ID)
 	}
 }
@@ -113,6 +115,17 @@ func idempotencyKey(r *http.Request, kind gatehouse.ConsentKind) (string, error)
 		return "", refusal(codeHeaderInvalid, headerIdempotencyKey, "the idempotency key must be one of 1 to 40 characters")
 	}
 	return sent[0], nil
+}
+
+// requestHash is the same for bodies that are the same JSON value, however they
+// are written: a repeated request may be signed or put together anew.
+func requestHash(lodged json.RawMessage) []byte {
+	decoder := json.NewDecoder(bytes.NewReader(lodged))
+	decoder.UseNumber()
+	var value any
+	decoder.Decode(&value)           // has been checked
+	sorted, _ := json.Marshal(value) // by the names of members
+	return sum(string(sorted))
 }
 
 // sum hashes texts, none of which but the last can have a zero byte.
@@ -181,6 +194,7 @@ func (s *Server) deleteConsent(w http.ResponseWriter, r *http.Request, c *gateho
 	case err != nil:
 		return unavailable(err)
 	}
+	s.notices.ring()
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

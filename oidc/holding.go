@@ -4,6 +4,7 @@ package oidc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,12 +32,17 @@ type holding struct {
 	Facts   []fact
 	// Reads are the accounts that the PSU chose.
 	Reads []string
-	// ConfirmBy is when the PSU must prove again who they are; zero when the
-	// grant ends before.
+	// Until is when it ends for good; zero for a consent without an end.
+	Until time.Time
+	// ConfirmBy is when the PSU must prove again who they are; zero when there
+	// is nothing to be gained by it.
 	ConfirmBy time.Time
-	// EndedAt is set when it is over, Consumed when it was used up.
-	EndedAt  time.Time
-	Consumed bool
+	// StoppedAt is when it ended or was paused.
+	StoppedAt time.Time
+	// EndedBy is who ended it before its time. Consumed says that it was used
+	// up, Unconfirmed that the PSU did not prove again who they are.
+	EndedBy               gatehouse.Actor
+	Consumed, Unconfirmed bool
 	// Token is for the form that withdraws it.
 	Token string
 }
@@ -56,11 +62,6 @@ type permit struct{ Topic, Text string }
 
 // A fact is something particular that was agreed to.
 type fact struct{ Term, Text string }
-
-// isOver reports whether nothing but a new grant brings the access back.
-func isOver(g *gatehouse.Grant, now time.Time) bool {
-	return !g.RevokedAt.IsZero() || !now.Before(g.ExpiresAt)
-}
 
 // holding reads what else is known of a grant.
 func (s *Server) holding(ctx context.Context, p *provider, g *gatehouse.Grant) (*holding, error) {
@@ -92,23 +93,29 @@ func (s *Server) holding(ctx context.Context, p *provider, g *gatehouse.Grant) (
 	return h, nil
 }
 
-// settle finds out whether there is access, and since when there is none.
+// settle finds out whether there is access, until when, or since when there is
+// none. What can be authorised again is not over before its consent is.
 func (h *holding) settle(consent *gatehouse.Consent, now time.Time) {
-	if h.AuthenticationExpiresAt.Before(h.ExpiresAt) {
-		h.ConfirmBy = h.AuthenticationExpiresAt
+	h.State, h.Until = holdingActive, h.EndsAt()
+	renewable := consent != nil && consent.Kind != gatehouse.DomesticPayment
+	if renewable {
+		h.Until = consent.ExpiresAt
+		if h.Until.IsZero() || h.EndsAt().Before(h.Until) {
+			h.ConfirmBy = h.EndsAt()
+		}
 	}
-	switch {
-	case h.ActiveAt(now):
-		h.State = holdingActive
-	case !isOver(h.Grant, now) && consent != nil && consent.MayBeAuthorised(now):
+	if h.ActiveAt(now) {
+		return
+	}
+	h.State, h.StoppedAt = holdingEnded, h.EndsAt()
+	switch revoked := !h.RevokedAt.IsZero(); {
+	case revoked && (h.RevokedAt.Before(h.StoppedAt) || renewable && !consent.ExpiredAt(h.RevokedAt)):
+		h.StoppedAt, h.EndedBy = h.RevokedAt, cmp.Or(h.RevokedBy, gatehouse.ActorSystem)
+		h.Consumed = consent != nil && consent.Status == gatehouse.ConsentConsumed
+	case !revoked && consent != nil && consent.MayBeAuthorised(now):
 		h.State = holdingPaused
 	default:
-		h.State = holdingEnded
-		h.EndedAt = h.EndsAt()
-		h.Consumed = consent != nil && consent.Status == gatehouse.ConsentConsumed
-		if !h.RevokedAt.IsZero() && h.RevokedAt.Before(h.EndedAt) {
-			h.EndedAt = h.RevokedAt
-		}
+		h.Unconfirmed = h.StoppedAt.Equal(h.ConfirmBy)
 	}
 }
 

@@ -333,8 +333,12 @@ func (s *Server) spendRegistration(ctx context.Context, g *registration) error {
 		return badMetadata("the registration request: " + err.Error())
 	}
 	key := sha256.Sum256([]byte(g.statement.tpp.Directory + "\x00" + g.statement.tpp.URN + "\x00" + g.statement.softwareID + "\x00" + jti))
-	err = s.Store.Consume(ctx, "", gatehouse.ConsumeRegistration, base64.RawURLEncoding.EncodeToString(key[:]), iat, exp, s.Now())
+	now := s.Now()
+	err = s.Store.Consume(ctx, "", gatehouse.ConsumeRegistration, base64.RawURLEncoding.EncodeToString(key[:]), iat, exp, now)
 	if errors.Is(err, gatehouse.ErrSpent) {
+		if err := s.Store.Record(ctx, &gatehouse.Event{At: now, Kind: gatehouse.EventAssertionReplayed, Detail: "registration"}); err != nil {
+			return unavailable(err)
+		}
 		return badMetadata("the registration request: jti was used before")
 	}
 	if err != nil {

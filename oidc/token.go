@@ -107,7 +107,7 @@ func (s *Server) exchangeCode(ctx context.Context, p *provider, c *client, in pa
 	now := s.Now()
 	switch {
 	case a.Status == gatehouse.AuthorizationExchanged:
-		return nil, s.replayed(ctx, p, grant, now)
+		return nil, s.replayed(ctx, p, a, now)
 	case !now.Before(a.CodeExpiresAt):
 		return nil, gatehouse.NewError(gatehouse.InvalidGrant, "code is expired")
 	case a.Status == gatehouse.AuthorizationDenied:
@@ -146,12 +146,14 @@ func (s *Server) exchangeCode(ctx context.Context, p *provider, c *client, in pa
 }
 
 // replayed ends a grant whose code its own client presents again (RFC 6749
-// §4.1.2): somebody else may have the code, too.
-func (s *Server) replayed(ctx context.Context, p *provider, g *gatehouse.Grant, now time.Time) error {
-	if err := s.Store.RevokeGrant(ctx, p.Code, g.ID, now); err != nil {
+// §4.1.2): somebody else may have the code, too. The store does so at every
+// exchange but the first.
+func (s *Server) replayed(ctx context.Context, p *provider, a *gatehouse.Authorization, now time.Time) error {
+	access := &gatehouse.AccessToken{ID: gatehouse.NewID(now), Provider: p.Code, GrantID: a.GrantID, ClientID: a.ClientID}
+	if err := s.Store.ExchangeCode(ctx, p.Code, a.ID, access, nil, now); !errors.Is(err, gatehouse.ErrSpent) {
 		return unavailable(err)
 	}
-	s.Log.WarnContext(ctx, "code replayed, grant revoked", "provider_code", p.Code, "client_id", g.ClientID, "grant_id", g.ID)
+	s.Log.WarnContext(ctx, "code replayed, grant revoked", "provider_code", p.Code, "client_id", a.ClientID, "grant_id", a.GrantID)
 	return usedCode()
 }
 

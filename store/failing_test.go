@@ -84,8 +84,12 @@ func TestEachStatementFails(t *testing.T) {
 		},
 	}
 	want := map[string]int{ // statements at least
-		"ExchangeCode": 3, "ExchangeCode/again": 1, "Refresh/with rotation": 3, "Refresh/by a thief": 1, "CreateGrant": 3,
-		"ApproveAuthorization": 2, "DeleteClient": 2, "DeleteProvider": 2, "CreateProvider": 2, "Purge": 5,
+		"ExchangeCode": 4, "ExchangeCode/again": 2, "Refresh/with rotation": 4, "Refresh/by a thief": 2, "CreateGrant": 4,
+		"ApproveAuthorization": 3, "ApproveAuthorization/of a consent": 4, "ApproveAuthorization/of a consent again": 3,
+		"DenyAuthorization": 2, "DenyAuthorization/of a consent": 3, "RevokeGrant": 2, "RevokeGrant/with a consent": 4,
+		"CreateConsent": 3, "EndConsent": 4, "DeleteClient": 3, "DeleteClient/with a consent": 5,
+		"DeleteProvider": 3, "CreateProvider": 3, "Purge": 5,
+		"CreateResourceServer": 2, "DeleteResourceServer": 2, "EnterPSUSession": 2, "NoticeFailed/given up": 2,
 	}
 	storetest.Each(t, func(t *testing.T, url string) {
 		db, beside := open(t, url), raw(t, url)

@@ -58,7 +58,8 @@ func TestNextSchema(t *testing.T) {
 	for name, test := range map[string]func(*testing.T){
 		"Providers": TestProviders, "UpdateProvider": TestUpdateProvider, "DeleteProvider": TestDeleteProvider, "Clients": TestClients, "RegisteredClients": TestRegisteredClients,
 		"Lists": TestLists, "Consume": TestConsume, "Authorizations": TestAuthorizations, "Decide": TestDecide, "SetCode": TestSetCode,
-		"ExchangeCode": TestExchangeCode, "Grants": TestGrants, "Refresh": TestRefresh, "Consents": TestConsents, "ConsentMoves": TestConsentMoves, "EndsTogether": TestEndsTogether, "AuthoriseAgain": TestAuthoriseAgain, "WritesLast": TestWritesLast,
+		"ExchangeCode": TestExchangeCode, "Grants": TestGrants, "Refresh": TestRefresh, "Consents": TestConsents, "ConsentMoves": TestConsentMoves, "EndsTogether": TestEndsTogether, "AuthoriseAgain": TestAuthoriseAgain,
+		"Notices": TestNotices, "ResourceServers": TestResourceServers, "PSUSessions": TestPSUSessions, "Events": TestEvents, "SealEvents": TestSealEvents, "WritesLast": TestWritesLast,
 	} {
 		t.Run(name, test)
 	}

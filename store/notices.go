@@ -11,10 +11,11 @@ import (
 func (db *DB) ProvidersToTell(ctx context.Context, now time.Time) ([]string, error) {
 	var codes []string
 	err := db.readRows(ctx, query(`
-		SELECT DISTINCT n.provider FROM notices n
-		WHERE n.due_at <= $1 AND n.provider IN (SELECT code FROM providers WHERE deleted_at IS NULL) AND NOT EXISTS
-		    (SELECT 1 FROM notices e WHERE e.provider = n.provider AND e.consent_id = n.consent_id AND e.step < n.step)
-		ORDER BY n.provider`, unixMillis(now)), func() []any {
+		SELECT p.code FROM providers p
+		WHERE p.deleted_at IS NULL AND EXISTS
+		    (SELECT 1 FROM notices n WHERE n.provider = p.code AND n.due_at <= $1 AND NOT EXISTS
+		        (SELECT 1 FROM notices e WHERE e.provider = n.provider AND e.consent_id = n.consent_id AND e.step < n.step))
+		ORDER BY p.code`, unixMillis(now)), func() []any {
 		codes = append(codes, "")
 		return []any{&codes[len(codes)-1]}
 	})
@@ -28,8 +29,8 @@ func (db *DB) ProvidersToTell(ctx context.Context, now time.Time) ([]string, err
 func (db *DB) ClaimNotices(ctx context.Context, provider, claim string, limit int, until, now time.Time) ([]*gatehouse.Notice, error) {
 	out, err := db.write(ctx, query(`
 		UPDATE notices SET claim = $2, due_at = $3, attempts = attempts + 1
-		WHERE provider = $1 AND due_at <= $4 AND (consent_id, step) IN
-		    (SELECT n.consent_id, n.step FROM notices n
+		WHERE due_at <= $4 AND (provider, consent_id, step) IN
+		    (SELECT n.provider, n.consent_id, n.step FROM notices n
 		     WHERE n.provider = $1 AND n.due_at <= $4 AND NOT EXISTS
 		         (SELECT 1 FROM notices e WHERE e.provider = $1 AND e.consent_id = n.consent_id AND e.step < n.step)
 		     ORDER BY n.due_at, n.consent_id LIMIT $5)

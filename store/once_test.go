@@ -84,6 +84,22 @@ var contests = map[string]contest{
 			}
 		},
 	},
+	"EnterPSUSession": {
+		prepare: func(t *testing.T, db *store.DB, id string) { linked(t, db, "alpha", id) },
+		attempt: func(ctx context.Context, db *store.DB, id string, _ int) error {
+			return db.EnterPSUSession(ctx, "alpha", linkHash(id), gatehouse.HashSecret(gatehouse.NewSecret()), now.Add(time.Hour), now)
+		},
+		lost:  gatehouse.ErrNotFound,
+		after: func(*testing.T, *store.DB, string) {},
+	},
+	"ClaimNotices": {
+		prepare: func(t *testing.T, db *store.DB, id string) { lodged(t, db, "alpha", id) },
+		attempt: func(ctx context.Context, db *store.DB, _ string, _ int) error {
+			return claimNotices(ctx, db, gatehouse.NewID(now), 1)
+		},
+		lost:  errNotices,
+		after: func(*testing.T, *store.DB, string) {},
+	},
 	"Decide": {
 		prepare: func(t *testing.T, db *store.DB, id string) { pending(t, db, "alpha", id) },
 		attempt: func(ctx context.Context, db *store.DB, id string, n int) error {

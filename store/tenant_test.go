@@ -55,6 +55,32 @@ func granted(t *testing.T, db *store.DB, provider, id string) {
 
 func consented(t *testing.T, db *store.DB, provider, id string) { authorised(t, db, provider, id) }
 
+func claimable(t *testing.T, db *store.DB, provider, id string) { lodged(t, db, provider, id) }
+
+// noticed adds a consent whose notice is held by a claim named as the consent.
+func noticed(t *testing.T, db *store.DB, provider, id string) {
+	lodged(t, db, provider, id)
+	_, err := db.ClaimNotices(t.Context(), provider, id, 1000, now.Add(time.Minute), now)
+	must(t, err)
+}
+
+func heldNotice(provider, id string) *gatehouse.Notice {
+	return &gatehouse.Notice{Provider: provider, ConsentID: id, Step: gatehouse.NoticeLodged, Claim: id}
+}
+
+func guarded(t *testing.T, db *store.DB, provider, id string) {
+	must(t, db.CreateResourceServer(t.Context(), aResourceServer(provider, id)))
+}
+
+func linked(t *testing.T, db *store.DB, provider, id string) {
+	must(t, db.CreatePSUSession(t.Context(), aPSUSession(provider, id)))
+}
+
+func entered(t *testing.T, db *store.DB, provider, id string) {
+	linked(t, db, provider, id)
+	must(t, db.EnterPSUSession(t.Context(), provider, linkHash(id), cookieHash(id), now.Add(time.Hour), now))
+}
+
 func nothing(*testing.T, *store.DB, string, string) {}
 
 // tenantCases has every method of gatehouse.Store.
@@ -317,6 +343,108 @@ var tenantCases = map[string]tenantCase{
 		elsewhere: gatehouse.ErrNotFound,
 		act: func(ctx context.Context, db *store.DB, provider, id string) error {
 			return db.EndConsent(ctx, provider, id, gatehouse.ConsentRevoked, now)
+		},
+	},
+	"ProvidersToTell": {deployment: "lists the tenants that have something to be told"},
+	"SealEvents":      {deployment: "there is one chain of the deployment"},
+	"Chain":           {deployment: "there is one chain of the deployment"},
+	"ClaimNotices": {
+		prepare: claimable,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			list, err := db.ClaimNotices(ctx, provider, gatehouse.NewID(now), 1000, now.Add(time.Minute), now)
+			for _, n := range list {
+				err = errors.Join(err, own(n.Provider, provider, nil))
+			}
+			return err
+		},
+	},
+	"NoticeDelivered": {
+		prepare: noticed,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.NoticeDelivered(ctx, heldNotice(provider, id))
+		},
+	},
+	"NoticeFailed": {
+		prepare: noticed,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.NoticeFailed(ctx, heldNotice(provider, id), now.Add(time.Hour), now)
+		},
+	},
+	"NoticeFailed/given up": {
+		prepare: noticed,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.NoticeFailed(ctx, heldNotice(provider, id), time.Time{}, now)
+		},
+	},
+	"CreateResourceServer": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.CreateResourceServer(ctx, aResourceServer(provider, id))
+		},
+	},
+	"ResourceServers": {
+		prepare: guarded,
+		act: func(ctx context.Context, db *store.DB, provider, _ string) error {
+			list, err := db.ResourceServers(ctx, provider)
+			for _, r := range list {
+				err = errors.Join(err, own(r.Provider, provider, nil))
+			}
+			return err
+		},
+	},
+	"DeleteResourceServer": {
+		prepare:   guarded,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.DeleteResourceServer(ctx, provider, id, now)
+		},
+	},
+	"CreatePSUSession": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.CreatePSUSession(ctx, aPSUSession(provider, id))
+		},
+	},
+	"EnterPSUSession": {
+		prepare:   linked,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.EnterPSUSession(ctx, provider, linkHash(id), cookieHash(id), now.Add(time.Hour), now)
+		},
+	},
+	"PSUSession": {
+		prepare:   entered,
+		elsewhere: gatehouse.ErrNotFound,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			s, err := db.PSUSession(ctx, provider, cookieHash(id))
+			if err != nil {
+				return err
+			}
+			return own(s.Provider, provider, nil)
+		},
+	},
+	"EndPSUSession": {
+		prepare: entered,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.EndPSUSession(ctx, provider, cookieHash(id))
+		},
+	},
+	"Record": {
+		prepare: nothing,
+		act: func(ctx context.Context, db *store.DB, provider, id string) error {
+			return db.Record(ctx, anEvent(provider, id, now))
+		},
+	},
+	"Events": {
+		prepare: func(t *testing.T, db *store.DB, provider, id string) {
+			must(t, db.Record(t.Context(), anEvent(provider, id, now)))
+		},
+		act: func(ctx context.Context, db *store.DB, provider, _ string) error {
+			list, err := db.Events(ctx, gatehouse.EventFilter{Provider: provider}, "", 1000)
+			for _, e := range list {
+				err = errors.Join(err, own(e.Provider, provider, nil))
+			}
+			return err
 		},
 	},
 	"RevokeGrant": {

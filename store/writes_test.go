@@ -275,6 +275,103 @@ var writings = map[string]writing{
 		},
 		refused: gatehouse.ErrConflict,
 	},
+	"ClaimNotices": {
+		prepare: func(t testing.TB, db *store.DB) { lodged(t, db, "alpha", "consent") },
+		call:    func(ctx context.Context, db *store.DB) error { return claimNotices(ctx, db, "claim", 1) },
+		other:   func(ctx context.Context, db *store.DB) error { return claimNotices(ctx, db, "other", 1) },
+		refused: errNotices,
+	},
+	"NoticeDelivered": {
+		prepare: withNotice,
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.NoticeDelivered(ctx, &gatehouse.Notice{Provider: "alpha", ConsentID: "consent", Step: gatehouse.NoticeLodged, Claim: "held"})
+		},
+		other:   func(ctx context.Context, db *store.DB) error { return claimNotices(ctx, db, "other", 1) },
+		refused: errNotices,
+	},
+	"NoticeFailed": {
+		prepare: withNotice,
+		call: func(ctx context.Context, db *store.DB) error {
+			n := &gatehouse.Notice{Provider: "alpha", ConsentID: "consent", Step: gatehouse.NoticeLodged, Claim: "held"}
+			return db.NoticeFailed(ctx, n, now.Add(time.Hour), now)
+		},
+		other:   func(ctx context.Context, db *store.DB) error { return claimNotices(ctx, db, "other", 1) },
+		refused: errNotices,
+	},
+	"NoticeFailed/given up": {
+		prepare: withNotice,
+		call: func(ctx context.Context, db *store.DB) error {
+			n := &gatehouse.Notice{Provider: "alpha", ConsentID: "consent", Step: gatehouse.NoticeLodged, Claim: "held"}
+			return db.NoticeFailed(ctx, n, time.Time{}, now)
+		},
+		other:   func(ctx context.Context, db *store.DB) error { return claimNotices(ctx, db, "other", 1) },
+		refused: errNotices,
+	},
+	"CreateResourceServer": {
+		prepare: withProvider,
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.CreateResourceServer(ctx, aResourceServer("alpha", "gateway"))
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			r := aResourceServer("alpha", "gateway")
+			r.SecretHash = gatehouse.HashSecret("another")
+			return db.CreateResourceServer(ctx, r)
+		},
+		refused: gatehouse.ErrExists,
+	},
+	"DeleteResourceServer": {
+		prepare: withResourceServer,
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.DeleteResourceServer(ctx, "alpha", "gateway", now)
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			return db.DeleteResourceServer(ctx, "alpha", "gateway", now)
+		},
+		refused: gatehouse.ErrNotFound,
+	},
+	"CreatePSUSession": {
+		prepare: func(testing.TB, *store.DB) {},
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.CreatePSUSession(ctx, aPSUSession("alpha", "session"))
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			s := aPSUSession("alpha", "session")
+			s.HandoverHash = linkHash("another")
+			return db.CreatePSUSession(ctx, s)
+		},
+		refused: gatehouse.ErrExists,
+	},
+	"EnterPSUSession": {
+		prepare: withLink,
+		call:    func(ctx context.Context, db *store.DB) error { return enterPSUSession(ctx, db, "browser") },
+		other:   func(ctx context.Context, db *store.DB) error { return enterPSUSession(ctx, db, "another") },
+		refused: gatehouse.ErrNotFound,
+	},
+	"EndPSUSession": {
+		prepare: withPSUSession,
+		call: func(ctx context.Context, db *store.DB) error {
+			return db.EndPSUSession(ctx, "alpha", cookieHash("browser"))
+		},
+		other: func(ctx context.Context, db *store.DB) error {
+			_, err := db.PSUSession(ctx, "alpha", cookieHash("browser"))
+			return err
+		},
+		refused: gatehouse.ErrNotFound,
+	},
+	"Record": {
+		prepare: func(testing.TB, *store.DB) {},
+		call:    func(ctx context.Context, db *store.DB) error { return db.Record(ctx, anEvent("alpha", "detail", now)) },
+		other:   func(ctx context.Context, db *store.DB) error { return db.Record(ctx, anEvent("alpha", "detail", now)) },
+	},
+	"SealEvents": {
+		prepare: func(t testing.TB, db *store.DB) {
+			for n, detail := range []string{"first", "second", "third"} {
+				record(t, db, detail, now.Add(time.Duration(n)*time.Second))
+			}
+		},
+		call:  seal,
+		other: seal,
+	},
 	"Purge": {
 		prepare: func(t testing.TB, db *store.DB) {
 			must(t, consumeKey(context.Background(), db))
@@ -339,7 +436,18 @@ var readings = map[string]func(ctx context.Context, db *store.DB) error{
 		_, err := db.Consents(ctx, "alpha", gatehouse.ConsentFilter{}, "", 10)
 		return err
 	},
-	"Ping": func(ctx context.Context, db *store.DB) error { return db.Ping(ctx) },
+	"ProvidersToTell": func(ctx context.Context, db *store.DB) error { _, err := db.ProvidersToTell(ctx, now); return err },
+	"ResourceServers": func(ctx context.Context, db *store.DB) error { _, err := db.ResourceServers(ctx, "alpha"); return err },
+	"PSUSession": func(ctx context.Context, db *store.DB) error {
+		_, err := db.PSUSession(ctx, "alpha", cookieHash("browser"))
+		return err
+	},
+	"Events": func(ctx context.Context, db *store.DB) error {
+		_, err := db.Events(ctx, gatehouse.EventFilter{Provider: "alpha"}, "", 10)
+		return err
+	},
+	"Chain": func(ctx context.Context, db *store.DB) error { _, err := db.Chain(ctx, 0, 10); return err },
+	"Ping":  func(ctx context.Context, db *store.DB) error { return db.Ping(ctx) },
 }
 
 func withProvider(t testing.TB, db *store.DB) {
@@ -357,6 +465,38 @@ func withVisit(t testing.TB, db *store.DB) {
 func withVisitFor(t testing.TB, db *store.DB) {
 	lodged(t, db, "alpha", "consent")
 	must(t, db.CreateAuthorization(context.Background(), aVisitFor("alpha", "visit", "consent")))
+}
+
+func withNotice(t testing.TB, db *store.DB) {
+	withProvider(t, db)
+	lodged(t, db, "alpha", "consent")
+	must(t, claimNotices(context.Background(), db, "held", 1))
+}
+
+func withResourceServer(t testing.TB, db *store.DB) {
+	withProvider(t, db)
+	must(t, db.CreateResourceServer(context.Background(), aResourceServer("alpha", "gateway")))
+}
+
+func withLink(t testing.TB, db *store.DB) {
+	must(t, db.CreatePSUSession(context.Background(), aPSUSession("alpha", "session")))
+}
+
+func withPSUSession(t testing.TB, db *store.DB) {
+	withLink(t, db)
+	must(t, enterPSUSession(context.Background(), db, "browser"))
+}
+
+func enterPSUSession(ctx context.Context, db *store.DB, browser string) error {
+	return db.EnterPSUSession(ctx, "alpha", linkHash("session"), cookieHash(browser), now.Add(time.Hour), now)
+}
+
+// seal seals under a hash that two runs have in common: ids differ.
+func seal(ctx context.Context, db *store.DB) error {
+	_, err := db.SealEvents(ctx, func(previous []byte, e *gatehouse.Event) []byte {
+		return gatehouse.HashSecret(string(previous) + e.Detail)
+	})
+	return err
 }
 
 func withGrant(t testing.TB, db *store.DB) {

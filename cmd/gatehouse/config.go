@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"gatehouse"
+	"gatehouse/connector"
 	"gatehouse/eidas"
 	"gatehouse/jose"
 )
@@ -62,10 +63,13 @@ type config struct {
 	Directories []directoryConfig `yaml:"directories"`
 	// Anchors of the PSD2 certificates that TPPs may add to their clients. A
 	// list; it cannot come from the environment.
-	CertificateTrust []trustConfig  `yaml:"certificate_trust"`
-	Log              logConfig      `yaml:"log"`
-	Timeouts         timeoutsConfig `yaml:"timeouts"`
-	Limits           limitsConfig   `yaml:"limits"`
+	CertificateTrust []trustConfig `yaml:"certificate_trust"`
+	// TLS of the calls to banks. What the files hold is read once, at the
+	// start.
+	ConnectorTLS connectorTLSConfig `yaml:"connector_tls"`
+	Log          logConfig          `yaml:"log"`
+	Timeouts     timeoutsConfig     `yaml:"timeouts"`
+	Limits       limitsConfig       `yaml:"limits"`
 	// How often rows that ended a day ago are deleted.
 	PurgeEvery gatehouse.Duration `yaml:"purge_every"`
 	// Unsafe, for development alone: plain http beyond loopback addresses,
@@ -119,6 +123,17 @@ type trustConfig struct {
 	Kinds []eidas.Kind `yaml:"kinds"`
 	// Do not ask whether a certificate is revoked. For sandbox only.
 	SkipRevocation bool `yaml:"skip_revocation"`
+}
+
+type connectorTLSConfig struct {
+	// The certificate chain for banks that ask for one, PEM, our own
+	// certificate first.
+	CertFile string `yaml:"cert_file"`
+	// Its private key, PEM.
+	KeyFile string `yaml:"key_file"`
+	// The authorities of the banks' certificates, PEM; empty means those of
+	// the system.
+	CAFile string `yaml:"ca_file"`
 }
 
 type logConfig struct {
@@ -322,6 +337,8 @@ func (c *config) validate() error {
 		return errors.New("log.format must be json or text")
 	case c.Limits.HeaderBytes < minHeaderBytes || c.Limits.HeaderBytes > maxHeaderBytes:
 		return fmt.Errorf("limits.header_bytes must be %d to %d", minHeaderBytes, maxHeaderBytes)
+	case (c.ConnectorTLS.CertFile == "") != (c.ConnectorTLS.KeyFile == ""):
+		return errors.New("connector_tls.cert_file and connector_tls.key_file must be set together")
 	case c.PurgeEvery < gatehouse.Duration(time.Second) || c.PurgeEvery > gatehouse.Duration(24*time.Hour):
 		return errors.New("purge_every must be 1s to 24h")
 	}
@@ -402,6 +419,23 @@ func (c *config) certificate() (*tls.Certificate, error) {
 	}
 	certificate, err := tls.LoadX509KeyPair(c.TLS.CertFile, c.TLS.KeyFile)
 	return &certificate, prefixed("config: tls.cert_file, tls.key_file", err)
+}
+
+// banks makes the calls to banks.
+func (c *config) banks(now func() time.Time) (*connector.Caller, error) {
+	var certificate *tls.Certificate
+	if c.ConnectorTLS.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(c.ConnectorTLS.CertFile, c.ConnectorTLS.KeyFile)
+		if err != nil {
+			return nil, prefixed("config: connector_tls.cert_file, connector_tls.key_file", err)
+		}
+		certificate = &pair
+	}
+	roots, err := readCertificates(c.ConnectorTLS.CAFile)
+	if err != nil {
+		return nil, prefixed("config: connector_tls.ca_file", err)
+	}
+	return &connector.Caller{Transport: connector.NewTransport(certificate, roots), Now: now}, nil
 }
 
 func (c *config) logLevel() (level slog.Level, err error) {

@@ -110,6 +110,8 @@ func TestConfigFaults(t *testing.T) {
 		{"LISTEN=192.0.2.1:8080", "config: listen is not a loopback address"},
 		{"TLS_CERT_FILE=cert.pem", "config: tls.cert_file and tls.key_file must be set together"},
 		{"TLS_KEY_FILE=key.pem", "config: tls.cert_file and tls.key_file must be set together"},
+		{"CONNECTOR_TLS_CERT_FILE=cert.pem", "config: connector_tls.cert_file and connector_tls.key_file must be set together"},
+		{"CONNECTOR_TLS_KEY_FILE=key.pem", "config: connector_tls.cert_file and connector_tls.key_file must be set together"},
 		{"ADMIN_LISTEN=8081", "config: admin_listen must be host:port"},
 		{"ADMIN_LISTEN=0.0.0.0:8081", "config: admin_listen is not a loopback address"},
 		{"DATABASE=mysql://user:hunter2@db/gatehouse", "config: database must begin with sqlite: or postgres://"},

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -103,7 +104,8 @@ func (c *cli) demo(ctx context.Context, d demo) error {
 	if err := db.Migrate(ctx); err != nil {
 		return err
 	}
-	if err := registerProviders(ctx, &admin.Admin{Store: db, KEK: kek, Now: time.Now}, world); err != nil {
+	operator := &admin.Admin{Store: db, KEK: kek, Now: time.Now}
+	if err := registerProviders(ctx, operator, world); err != nil {
 		return err
 	}
 	directory, err := loadDirectory(dir, world.DirectoryURL, log)
@@ -120,6 +122,11 @@ func (c *cli) demo(ctx context.Context, d demo) error {
 	}
 	defer stopSide()
 
+	sealing, stopSealing := context.WithCancel(context.WithoutCancel(ctx))
+	var workers sync.WaitGroup
+	defer workers.Wait()
+	defer stopSealing()
+	workers.Go(func() { sealEvents(sealing, operator, log) })
 	serving, stop := context.WithCancel(ctx)
 	config := defaultConfig()
 	served := make(chan error, 1)

@@ -18,7 +18,7 @@ import (
 
 func (c *cli) providerCommand() *cobra.Command {
 	return group("provider", "Manage providers, the banks",
-		c.providerAdd(), c.providerList(), c.providerShow(), c.providerDisable(), c.providerEnable(), c.providerDelete())
+		c.providerAdd(), c.providerList(), c.providerShow(), c.providerTheme(), c.providerDisable(), c.providerEnable(), c.providerDelete())
 }
 
 func (c *cli) providerAdd() *cobra.Command {
@@ -69,6 +69,7 @@ func (c *cli) providerAdd() *cobra.Command {
 	f.BoolVar(&n.Rules.OpenRegistration, "open-registration", false, "let anybody register without a software statement, at a sandbox provider")
 	f.BoolVar(&n.Rules.RotateRefreshTokens, "rotate-refresh-tokens", false, "give out a new refresh token with every refresh")
 	f.BoolVar(&n.Rules.LegacyRequestObjects, "legacy-request-objects", false, "take request objects of first-generation TPP software")
+	themeFlags(f, &n.Theme, "theme-")
 	defaults := gatehouse.Rules{}.WithDefaults()
 	for name, rule := range map[string]struct {
 		set      *gatehouse.Duration

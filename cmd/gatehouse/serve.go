@@ -58,6 +58,11 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	if err != nil {
 		return err
 	}
+	clock := &clock{}
+	banks, err := config.banks(clock.now)
+	if err != nil {
+		return err
+	}
 	if migrateFirst {
 		if !strings.HasPrefix(config.Database, "sqlite:") {
 			return errors.New("--migrate is for SQLite: several servers may share this database, run gatehouse migrate once")
@@ -85,10 +90,9 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 
 	fetcher := config.fetcher(log)
 	defer fetcher.Close()
-	clock := &clock{}
 	server := &oidc.Server{
 		Store: db, KEK: kek, BaseURL: config.BaseURL, Now: clock.now, Log: log,
-		Directories: directories, Trust: trust, Fetcher: fetcher,
+		Directories: directories, Trust: trust, Fetcher: fetcher, Banks: banks,
 	}
 	auditor := &admin.Admin{Store: db, KEK: kek, Now: clock.now}
 	probes := &probes{ready: server.Ready, log: log}
@@ -106,6 +110,7 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	defer stopWorking()
 	defer stopSealing()
 	workers.Go(func() { server.Watch(working) })
+	workers.Go(func() { server.TellBanks(working) })
 	workers.Go(func() { sealEvents(sealing, auditor, log) })
 	workers.Go(func() { purge(working, db, time.Duration(config.PurgeEvery), clock.now, log) })
 	// What is in the caches is served even if the database goes away next.
