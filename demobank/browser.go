@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -50,6 +51,8 @@ type view struct {
 	url     *url.URL
 	heading string
 	form    *form // the first of the page, nil without one
+	forms   []*form
+	links   []*url.URL
 }
 
 // A form is one HTML form with what it would send as it stands.
@@ -58,7 +61,7 @@ type form struct {
 	fields url.Values
 }
 
-// open makes the request and follows redirects until a page comes, or a redirect to stop.
+// open makes the request and follows redirects until a page comes, or a redirect to stop, unless that is empty.
 func (b *browser) open(req *http.Request, stop string) (*view, error) {
 	v := new(view)
 	for range maxRedirects {
@@ -81,7 +84,7 @@ func (b *browser) open(req *http.Request, stop string) (*view, error) {
 			return nil, err
 		}
 		v.hops = append(v.hops, hop{res.Status, location.String()})
-		if v.url = location; strings.HasPrefix(location.String(), stop) {
+		if v.url = location; stop != "" && strings.HasPrefix(location.String(), stop) {
 			return v, nil
 		}
 		if req, err = http.NewRequestWithContext(req.Context(), http.MethodGet, location.String(), nil); err != nil {
@@ -89,6 +92,25 @@ func (b *browser) open(req *http.Request, stop string) (*view, error) {
 		}
 	}
 	return nil, errors.New("too many redirects")
+}
+
+// link is the first link of the page to an address with part in it, nil without one.
+func (v *view) link(part string) *url.URL {
+	i := slices.IndexFunc(v.links, func(u *url.URL) bool { return strings.Contains(u.Path, part) })
+	if i < 0 {
+		return nil
+	}
+	return v.links[i]
+}
+
+// choose makes the form that goes to an address with part in it the one that submit sends.
+func (v *view) choose(part string) {
+	v.form = nil
+	for _, f := range v.forms {
+		if strings.Contains(f.action.Path, part) {
+			v.form = f
+		}
+	}
 }
 
 // submit makes the request of the view's form, with some fields filled in.
@@ -107,10 +129,11 @@ func (v *view) submit(ctx context.Context, fill url.Values) (*http.Request, erro
 	return req, nil
 }
 
-// read finds the heading and the first form of a page.
+// read finds the heading, the links and the forms of a page.
 func (v *view) read(page []byte) error {
 	d := xml.NewDecoder(bytes.NewReader(page))
 	d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+	inHeading := false
 	for {
 		token, err := d.Token()
 		if errors.Is(err, io.EOF) {
@@ -119,32 +142,46 @@ func (v *view) read(page []byte) error {
 		if err != nil {
 			return fmt.Errorf("the page cannot be read: %w", err)
 		}
-		start, ok := token.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		attr := attributes(start)
-		switch start.Name.Local {
-		case "h1":
-			if err := d.DecodeElement(&v.heading, &start); err != nil {
+		switch token := token.(type) {
+		case xml.CharData:
+			if inHeading {
+				v.heading += string(token)
+			}
+		case xml.EndElement:
+			inHeading = inHeading && token.Name.Local != "h1"
+		case xml.StartElement:
+			inHeading = inHeading || token.Name.Local == "h1"
+			if err := v.note(token); err != nil {
 				return err
-			}
-		case "form":
-			if v.form != nil {
-				return nil
-			}
-			action, err := v.url.Parse(attr["action"])
-			if err != nil {
-				return err
-			}
-			v.form = &form{action: action, fields: url.Values{}}
-		case "input":
-			_, checked := attr["checked"]
-			if v.form != nil && attr["name"] != "" && (attr["type"] != "checkbox" || checked) {
-				v.form.fields.Add(attr["name"], attr["value"])
 			}
 		}
 	}
+}
+
+// note keeps what a link, a form or one of its fields says.
+func (v *view) note(start xml.StartElement) error {
+	attr := attributes(start)
+	switch start.Name.Local {
+	case "a":
+		link, err := v.url.Parse(attr["href"])
+		if err != nil {
+			return err
+		}
+		v.links = append(v.links, link)
+	case "form":
+		action, err := v.url.Parse(attr["action"])
+		if err != nil {
+			return err
+		}
+		v.forms = append(v.forms, &form{action: action, fields: url.Values{}})
+		v.form = v.forms[0]
+	case "input":
+		_, checked := attr["checked"]
+		if len(v.forms) > 0 && attr["name"] != "" && (attr["type"] != "checkbox" || checked) {
+			v.forms[len(v.forms)-1].fields.Add(attr["name"], attr["value"])
+		}
+	}
+	return nil
 }
 
 func attributes(start xml.StartElement) map[string]string {

@@ -41,6 +41,7 @@ type metadata struct {
 	Issuer                string `json:"issuer"`
 	AuthorizationEndpoint string `json:"authorization_endpoint"`
 	TokenEndpoint         string `json:"token_endpoint"`
+	IntrospectionEndpoint string `json:"introspection_endpoint"`
 	JWKSURI               string `json:"jwks_uri"`
 }
 
@@ -130,6 +131,7 @@ type attempt struct {
 	state, nonce, verifier string
 	redirectURI            string
 	scope                  string
+	consentID              string // of the consent that the PSU is asked to authorise; may be empty
 }
 
 func newAttempt(redirectURI, scope string) attempt {
@@ -150,6 +152,10 @@ func (t *party) authorizationURL(a attempt) (string, error) {
 		"code_challenge":        base64.RawURLEncoding.EncodeToString(challenge[:]),
 		"code_challenge_method": "S256",
 	}
+	idToken := map[string]any{"acr": map[string]any{"values": []string{acrSCA}}}
+	if a.consentID != "" { // UK Open Banking Security Profile, "Request object"
+		idToken["openbanking_intent_id"] = map[string]any{"value": a.consentID, "essential": true}
+	}
 	query := url.Values{}
 	for name, value := range parameters {
 		query.Set(name, value)
@@ -157,15 +163,13 @@ func (t *party) authorizationURL(a attempt) (string, error) {
 	if t.key != nil {
 		now := t.world.Now()
 		claims := map[string]any{
-			"iss": t.client.ID,
-			"aud": t.metadata.Issuer,
-			"jti": random(),
-			"iat": now.Unix(),
-			"nbf": now.Unix(),
-			"exp": now.Add(requestLife).Unix(),
-			"claims": map[string]any{"id_token": map[string]any{
-				"acr": map[string]any{"values": []string{acrSCA}},
-			}},
+			"iss":    t.client.ID,
+			"aud":    t.metadata.Issuer,
+			"jti":    random(),
+			"iat":    now.Unix(),
+			"nbf":    now.Unix(),
+			"exp":    now.Add(requestLife).Unix(),
+			"claims": map[string]any{"id_token": idToken},
 		}
 		for name, value := range parameters {
 			claims[name] = value

@@ -18,11 +18,12 @@ import (
 
 // Walk goes through the whole flow over HTTP at three providers of w: one of profile psd2 whose authorization endpoint
 // the server hosts, one of profile psd2 that hosts it itself, one of profile oidc. Each needs a private_key_jwt and a
-// client_secret_basic client. Then it goes through the life of a registration of its own. Every step is printed to out as a curl command with its answer, secrets and tokens
-// included; the first answer that is not the expected one ends the walk with an error.
+// client_secret_basic client. Then it goes through the life of a consent at the first, and through that of a
+// registration of its own. Every step is printed to out as a curl command with its answer, secrets and tokens included;
+// the first answer that is not the expected one ends the walk with an error.
 func Walk(ctx context.Context, out io.Writer, w World) error {
 	k := &walk{ctx: ctx, out: out, world: &w}
-	for _, part := range []func() error{k.hosted, k.bankHosted, k.standard, k.registration} {
+	for _, part := range []func() error{k.hosted, k.bankHosted, k.standard, k.life, k.registration} {
 		if err := part(); err != nil {
 			return fmt.Errorf("step %d: %w", k.step, err)
 		}
@@ -370,6 +371,9 @@ func (k *walk) verify(t *party, a attempt, got tokens, keys []*jose.PublicKey) e
 		return fmt.Errorf("id_token: %w", err)
 	}
 	k.print(indent(claims))
+	if consentID, _, err := claims.OptionalString("openbanking_intent_id"); err != nil || consentID != a.consentID {
+		return errors.New("id_token: openbanking_intent_id is not the consent")
+	}
 	return nil
 }
 

@@ -36,6 +36,7 @@ type Provider struct {
 	Door      string    `json:"door"`    // DoorGatehouse or DoorBank
 	Clients   []Client  `json:"clients"`
 	Connector Connector `json:"connector"`
+	Gateway   Gateway   `json:"gateway"`
 	PSUs      []PSU     `json:"psus"`
 }
 
@@ -61,6 +62,12 @@ type Connector struct {
 	AppID     string `json:"app_id"`
 	AppSecret string `json:"app_secret"`
 	KeyFile   string `json:"key_file"`
+}
+
+// A Gateway holds the credentials with which the bank's gateway asks about tokens, as a resource server.
+type Gateway struct {
+	ID     string `json:"resource_server_id"`
+	Secret string `json:"secret"`
 }
 
 // A PSU is a customer of a sandbox bank, as it logs in.

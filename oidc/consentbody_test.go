@@ -299,6 +299,7 @@ func (w *world) signedBy(key *jose.PrivateKey, typ, body string, more claims) st
 func TestSignedConsentBody(t *testing.T) {
 	w := sqliteWorld(t)
 	w.addEverything()
+	w.clock.advance(750 * time.Millisecond) // to a whole second
 	path, now := resourceOf(gatehouse.AccountAccess).at("alpha", "v3.1.11"), w.clock.Now()
 	all := claims{"iss": everything, "aud": issuer("alpha"), "exp": now.Add(time.Minute).Unix(), "nbf": now.Unix(), "iat": now.Unix(), "jti": "1"}
 	token := w.ownToken("alpha", everything)

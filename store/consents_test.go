@@ -202,6 +202,7 @@ func TestEndsTogether(t *testing.T) {
 				must(t, err)
 				equal(t, consent.Status, c.status)
 				equal(t, consent.StatusUpdatedAt, later)
+				equal(t, count(t, beside, `SELECT COUNT(*) FROM consents WHERE id = 'consent' AND status = '`+string(c.status)+`'`), 1)
 				g, err := db.Grant(ctx, "alpha", "consent")
 				must(t, err)
 				equal(t, g.RevokedAt, later)
@@ -223,6 +224,22 @@ func TestEndsTogether(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// A program of the release before, which knows no consents, may end a grant:
+// its consent reads as revoked.
+func TestGrantEndedByAnOlderProgram(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, url string) {
+		db, beside := open(t, url), raw(t, url)
+		authorised(t, db, "alpha", "consent")
+		exec(t, beside, `UPDATE grants SET revoked_at = created_at`)
+		c, err := db.Consent(t.Context(), "alpha", "consent")
+		must(t, err)
+		equal(t, c.Status, gatehouse.ConsentRevoked)
+		list, err := db.Consents(t.Context(), "alpha", gatehouse.ConsentFilter{Status: gatehouse.ConsentRevoked}, "", 10)
+		must(t, err)
+		equal(t, len(list), 1)
 	})
 }
 
@@ -372,5 +389,85 @@ func TestConsentRaces(t *testing.T) {
 				t.Errorf("round %d: %d visits won, consent is %s", round, winners, c.Status)
 			}
 		}
+	})
+}
+
+// Each clock ends a grant by itself, to the millisecond, whatever its tokens
+// say; the client's own grants have no second one.
+//
+// Proves: T22
+func TestTwoClocks(t *testing.T) {
+	forEachDB(t, func(t *testing.T, open func() *store.DB) {
+		db, ctx := open(), t.Context()
+		end := now.Add(10 * time.Minute)
+		for name, change := range map[string]func(*gatehouse.Grant){
+			"consent":        func(g *gatehouse.Grant) { g.ExpiresAt = end },
+			"authentication": func(g *gatehouse.Grant) { g.AuthenticationExpiresAt = end },
+			"without a PSU": func(g *gatehouse.Grant) {
+				g.ExpiresAt, g.AuthenticationExpiresAt = end, time.Time{}
+			},
+		} {
+			g := aGrant("alpha", name)
+			change(g)
+			must(t, db.CreateGrant(ctx, g, anAccessToken("alpha", name, name), aRefreshToken("alpha", name, name)))
+			a := aVisit("alpha", "visit of "+name)
+			a.CodeExpiresAt = now.Add(time.Hour)
+			must(t, db.CreateAuthorization(ctx, a))
+			visited := *g
+			visited.ID = "visit of " + name
+			must(t, db.ApproveAuthorization(ctx, "alpha", a.ID, &visited, now))
+			refresh := func(id string, at time.Time) func() error {
+				return func() error { return db.Refresh(ctx, "alpha", name, anAccessToken("alpha", id, name), nil, 0, at) }
+			}
+			exchange := func(id string, at time.Time) func() error {
+				return func() error {
+					return db.ExchangeCode(ctx, "alpha", a.ID, anAccessToken("alpha", id, visited.ID), nil, at)
+				}
+			}
+			walk(t, []step{
+				{name + ": refresh at the end", refresh("a"+name, end), gatehouse.ErrNotFound},
+				{name + ": refresh before", refresh("b"+name, end.Add(-time.Millisecond)), nil},
+				{name + ": exchange at the end", exchange("c"+name, end), gatehouse.ErrConflict},
+				{name + ": exchange before", exchange("d"+name, end.Add(-time.Millisecond)), nil},
+			})
+		}
+	})
+}
+
+// Grants and consents are listed newest first, page by page, and a use is
+// written down once in a while.
+func TestGrantLists(t *testing.T) {
+	forEachDB(t, func(t *testing.T, open func() *store.DB) {
+		db, ctx := open(), t.Context()
+		for _, row := range [][3]string{{"1", "tpp", "user"}, {"2", "tpp", ""}, {"3", "other", "user"}, {"4", "tpp", "another"}, {"5", "tpp", "user"}} {
+			g := aGrant("alpha", row[0])
+			g.ClientID, g.UserID = row[1], row[2]
+			must(t, db.CreateGrant(ctx, g, anAccessToken("alpha", row[0], row[0]), nil))
+		}
+		list := func(f gatehouse.GrantFilter, before string, limit int) (ids string) {
+			grants, err := db.Grants(ctx, "alpha", f, before, limit)
+			must(t, err)
+			for _, g := range grants {
+				ids += g.ID
+			}
+			return ids
+		}
+		equal(t, list(gatehouse.GrantFilter{}, "", 10), "54321")
+		equal(t, list(gatehouse.GrantFilter{}, "4", 2), "32")
+		equal(t, list(gatehouse.GrantFilter{OfPSUs: true}, "", 10), "5431")
+		equal(t, list(gatehouse.GrantFilter{UserID: "user"}, "", 10), "531")
+		equal(t, list(gatehouse.GrantFilter{UserID: "user", ClientID: "tpp"}, "5", 10), "1")
+		equal(t, list(gatehouse.GrantFilter{ClientID: "tpp"}, "", 10), "5421")
+
+		used := func(at time.Time) time.Time {
+			must(t, db.TouchGrant(ctx, "alpha", "1", at))
+			g, err := db.Grant(ctx, "alpha", "1")
+			must(t, err)
+			return g.LastUsedAt
+		}
+		equal(t, used(now), now)
+		equal(t, used(now.Add(gatehouse.LastUsedPrecision-time.Millisecond)), now)
+		equal(t, used(now.Add(gatehouse.LastUsedPrecision)), now.Add(gatehouse.LastUsedPrecision))
+		equal(t, used(now), now) // a clock that was set back
 	})
 }

@@ -131,10 +131,19 @@ func place(world *demobank.World, dir, baseURL, sideURL string) {
 	}
 }
 
-// registerProviders makes the server know the banks, whatever it knew before.
+// registerProviders makes the server know the banks and their gateways,
+// whatever it knew before.
 func registerProviders(ctx context.Context, a *admin.Admin, world *demobank.World) error {
 	for i, bank := range banks {
-		if err := registerProvider(ctx, a, world, &world.Providers[i], bank.name); err != nil {
+		p := &world.Providers[i]
+		if err := registerProvider(ctx, a, world, p, bank.name); err != nil {
+			return err
+		}
+		if p.Gateway.ID == "" { // the first start on a directory, or the first of this release
+			p.Gateway = demobank.Gateway{ID: bank.code + "-gateway", Secret: gatehouse.NewSecret()}
+		}
+		n := admin.NewResourceServer{Provider: p.Code, Name: "API gateway", ID: p.Gateway.ID, Secret: p.Gateway.Secret}
+		if _, _, err := a.AddResourceServer(ctx, n); err != nil && !errors.Is(err, gatehouse.ErrExists) {
 			return err
 		}
 	}
