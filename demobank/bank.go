@@ -36,6 +36,7 @@ type Bank struct {
 	Log   *slog.Logger
 
 	base   string // path of URL
+	ledger ledger
 	visits *sessions[visit]
 	late   sync.WaitGroup // verdicts on their way
 	closed context.Context
@@ -44,7 +45,8 @@ type Bank struct {
 
 // Handler serves everything below the path of URL, which it expects on every request: /authorize is the authorization
 // endpoint of a bank that hosts it, /login the page that the server sends the browser to when it hosts the endpoint
-// itself. Both lead to /visits/{authorization_id}.
+// itself. Both lead to /visits/{authorization_id}. URL is also the connector_url: the server's calls come to
+// /api/priora/ob/v1/, and /consents shows what they told.
 func (b *Bank) Handler() http.Handler {
 	u, err := url.Parse(b.URL)
 	if err != nil {
@@ -65,6 +67,13 @@ func (b *Bank) Handler() http.Handler {
 	mux.Handle("POST "+b.base+"/visits/{id}/return", b.serve(b.step(stepLocked, b.refuse)))
 	mux.Handle("GET "+b.base+"/access", b.serve(b.access))
 	mux.Handle("POST "+b.base+"/access", b.serve(b.access))
+	mux.Handle("GET "+b.base+"/consents", b.serve(b.consents))
+	mux.Handle("POST "+b.base+"/consents/{id}/revoke", b.serve(b.revoke))
+	for path, kind := range map[string]string{"/consents": kindAccounts, "/payment_consents": kindPayment, "/funds_check_consents": kindFunds} {
+		mux.Handle("POST "+b.base+noticePath+path, b.notice(b.lodged(kind)))
+		mux.Handle("PATCH "+b.base+noticePath+path+"/{id}/revoke", b.notice(b.revoked))
+	}
+	mux.Handle("POST "+b.base+noticePath+"/errors", b.notice(b.reported))
 	mux.HandleFunc("GET "+b.base+"/pages.css", stylesheet)
 	mux.Handle(b.base+"/", b.serve(func(http.ResponseWriter, *http.Request) error { return faultNoPage }))
 	return guard(mux)

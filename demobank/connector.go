@@ -15,6 +15,7 @@ import (
 
 const (
 	connectorPath   = "/api/connectors/ob/v1/authorizations"
+	consentsPath    = "/api/connectors/ob/v1/consents"
 	signatureLife   = 2 * time.Minute
 	codeLifetime    = 10 * time.Minute
 	maxAnswer       = 1 << 20
@@ -48,6 +49,7 @@ type request struct {
 	ExpiresAt       time.Time `json:"expires_at"`
 	AccessExpiresAt time.Time `json:"access_expires_at"`
 	RedirectURI     string    `json:"redirect_uri"`
+	Consent         *consent  `json:"consent"` // nil when the TPP named none
 }
 
 // A verdict is what the decide call sends.
@@ -57,6 +59,8 @@ type verdict struct {
 	Access   []string `json:"access,omitzero"`
 	AuthTime int64    `json:"auth_time,omitzero"`
 	ACR      string   `json:"acr,omitzero"`
+	// DebtorAccount is the account that a payment is made from, or that a funds check is about.
+	DebtorAccount *namedAccount `json:"debtor_account,omitzero"`
 }
 
 // begin hands over the URL that a browser asked the bank's authorization endpoint for, and the code the bank mints.

@@ -32,6 +32,8 @@ func TestWalk(t *testing.T) {
 		"-H 'Content-Type: application/jwt'", "201 Created", "204 No Content",
 		"$ curl -sS -i -X PUT '" + w.URL + "/open_banking/v3.2/tpp/register/client-1' \\\n       -H 'Authorization: Bearer token-of-client-1'",
 		`"error": "unapproved_software_statement"`, `"error": "invalid_token"`,
+		"$ curl -sS -i '" + w.URL + "/api/demobank/open-banking/v3.1/aisp/account-access-consents'", `"Status": "AwaitingAuthorisation"`, `"Status": "Authorised"`,
+		"-u 'gateway:se+cret%3A%25'", `"active": true`, "page: Withdraw the access of Demo TPP?", `"error_description": "the consent was revoked"`, `"active": false`, `"Status": "Revoked"`,
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the walk does not print %s", want)
@@ -66,6 +68,14 @@ func TestWalkNoticesWrongAnswers(t *testing.T) {
 		"one problem":           {member("", "problems", []any{}), "want 2 problems, got 0"},
 		"registered as 200":     {status(http.StatusCreated, http.StatusOK), "want status 201, got 200"},
 		"deleted still known":   {recode("invalid_token", "invalid_client"), "want error invalid_token"},
+		"consent not lodged":    {consentStatus("AwaitingAuthorisation", "Rejected"), `want a consent that is AwaitingAuthorisation, got "Rejected"`},
+		"consent not allowed":   {consentStatus("Authorised", "AwaitingAuthorisation"), `want a consent that is Authorised, got "AwaitingAuthorisation"`},
+		"consent not over":      {consentStatus("Revoked", "Authorised"), `want a consent that is Revoked, got "Authorised"`},
+		"another consent":       {claim(keys().server, "openbanking_intent_id", "other"), "openbanking_intent_id is not the consent"},
+		"token not good":        {member("", "active", false), "want active true, got false"},
+		"token still good":      {member("", "active", true), "want active false, got true"},
+		"token of no consent":   {member("", "consent", map[string]any{}), "does not name the consent"},
+		"refused without why":   {member("InvalidRequest", "error_description", "no"), "does not say that it is the consent"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTown(t)
@@ -85,6 +95,21 @@ func TestWalkNoticesWrongAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newTown(t)
 			w.forge = test.forge
+			failsWith(t, w, test.want)
+		})
+	}
+	for name, test := range map[string]struct {
+		change func(*consent)
+		want   string
+	}{
+		"nobody has access":       {func(c *consent) { c.hidden = true }, "lists nobody who has access"},
+		"withdrawal in vain":      {func(c *consent) { c.lives = true }, "want status 400, got 200"},
+		"withdrawal not a page":   {func(c *consent) { c.page = http.StatusForbidden }, "want status 200, got 403"},
+		"withdrawal without form": {func(c *consent) { c.formless = true }, "the page has no form"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTown(t)
+			test.change(&w.consent)
 			failsWith(t, w, test.want)
 		})
 	}
@@ -149,6 +174,16 @@ func claim(key *jose.PrivateKey, name string, value any) func(*http.Request, int
 	}
 }
 
+// consentStatus replaces a status of a consent by another.
+func consentStatus(from, to string) func(*http.Request, int, map[string]any) int {
+	return func(_ *http.Request, status int, body map[string]any) int {
+		if data, ok := body["Data"].(map[string]any); ok && data["Status"] == from {
+			data["Status"] = to
+		}
+		return status
+	}
+}
+
 func refuse(grantType string) func(*http.Request, int, map[string]any) int {
 	return func(r *http.Request, status int, body map[string]any) int {
 		if r.PostForm.Get("grant_type") == grantType && status == http.StatusOK {
@@ -166,12 +201,13 @@ func TestWorldIsWrittenAsDemoJSON(t *testing.T) {
 			SoftwareID: "w", SoftwareKeyFile: "g", RegistrationAccessToken: "t",
 		}},
 		Connector: demobank.Connector{BaseURL: "b", AppID: "a", AppSecret: "s", KeyFile: "f"},
+		Gateway:   demobank.Gateway{ID: "g", Secret: "t"},
 		PSUs:      []demobank.PSU{{Username: "u", Password: "p", OTP: "o"}},
 	}}}
 	want := `{"base_url":"b","side_url":"o","directory_url":"d","providers":[{"provider_code":"p","issuer":"i","profile":"psd2","door":"bank",` +
 		`"clients":[{"client_id":"c","token_endpoint_auth_method":"m","client_secret":"s","alg":"a","kid":"k","key_file":"f","redirect_uris":["r"],` +
 		`"software_id":"w","software_key_file":"g","registration_access_token":"t"}],` +
-		`"connector":{"base_url":"b","app_id":"a","app_secret":"s","key_file":"f"},"psus":[{"username":"u","password":"p","otp":"o"}]}]}`
+		`"connector":{"base_url":"b","app_id":"a","app_secret":"s","key_file":"f"},"gateway":{"resource_server_id":"g","secret":"t"},"psus":[{"username":"u","password":"p","otp":"o"}]}]}`
 	if got := string(must(json.Marshal(world))); got != want {
 		t.Errorf("demo.json\n got %s\nwant %s", got, want)
 	}

@@ -29,6 +29,7 @@ type town struct {
 	issued        map[string]*authorization
 	used          map[string]bool
 	registrations map[string]*registration // by client_id; nil: deleted
+	consent       consent
 	// spoil may change an answer of the server before it is sent.
 	spoil func(r *http.Request, status int, body map[string]any) int
 	// forge may change an authorization response.
@@ -59,7 +60,7 @@ func newTown(t *testing.T) *town {
 		{Code: "examplebank", Profile: "psd2", Door: demobank.DoorBank},
 		{Code: "oidcbank", Profile: "oidc", Door: demobank.DoorGatehouse},
 	} {
-		p.Issuer, p.PSUs = g.URL+"/"+p.Code, demobank.PSUs()
+		p.Issuer, p.PSUs, p.Gateway = g.URL+"/"+p.Code, demobank.PSUs(), demobank.Gateway{ID: gatewayID, Secret: clientSecret}
 		p.Clients = []demobank.Client{
 			{ID: "signer", AuthMethod: "private_key_jwt", Alg: jose.PS256, KID: keys().client.KID, KeyFile: keyFile, RedirectURIs: callback},
 			{ID: "secretive", AuthMethod: "client_secret_basic", Secret: clientSecret, RedirectURIs: callback},
@@ -81,6 +82,7 @@ func newTown(t *testing.T) *town {
 		json.NewEncoder(rw).Encode(jose.JWKS{Keys: []*jose.PublicKey{keys().server.Public()}})
 	})
 	w.serveRegistration()
+	w.serveConsent()
 	g.mux.HandleFunc("GET /authorize/{code}", w.authorize)
 	g.mux.HandleFunc("GET /return/{id}", func(rw http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
@@ -128,7 +130,7 @@ func (w *town) discovery(rw http.ResponseWriter, r *http.Request) {
 	}
 	w.write(rw, r, http.StatusOK, map[string]any{
 		"issuer": p.Issuer, "authorization_endpoint": authorize, "token_endpoint": w.URL + "/tokens/" + p.Code,
-		"jwks_uri": w.URL + "/jwks",
+		"jwks_uri": w.URL + "/jwks", "introspection_endpoint": w.URL + "/introspect",
 	})
 }
 
@@ -226,6 +228,9 @@ func (w *town) grant(r *http.Request, p *demobank.Provider, in map[string]string
 	claims := map[string]any{"iss": p.Issuer, "aud": client, "sub": "someone", "exp": w.clock.Now().Add(time.Minute).Unix()}
 	switch in["grant_type"] {
 	case "refresh_token":
+		if w.consent.status == "Revoked" && !w.consent.lives {
+			return http.StatusBadRequest, map[string]any{"error": "invalid_grant", "error_class": "InvalidRequest", "error_description": "the consent was revoked"}
+		}
 		if w.used["code"] || in["refresh_token"] != "refresh-1" {
 			return http.StatusBadRequest, refused("invalid_grant", "InvalidRequest")
 		}
@@ -249,6 +254,9 @@ func (w *town) grant(r *http.Request, p *demobank.Provider, in map[string]string
 			return http.StatusBadRequest, refused("invalid_grant", "InvalidRequest")
 		}
 		a.status, w.used["code"] = "exchanged", false
+		if id := intent(a); id != "" {
+			w.consent.status, claims["openbanking_intent_id"] = "Authorised", id
+		}
 		sum := sha256.Sum256([]byte("access"))
 		claims["nonce"], claims["at_hash"] = asked["nonce"], base64.RawURLEncoding.EncodeToString(sum[:16])
 	}

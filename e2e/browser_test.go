@@ -1,10 +1,6 @@
 package e2e_test
 
-import (
-	"os"
-	"path/filepath"
-	"testing"
-)
+import "testing"
 
 // TestBrowser walks the pages with Debian's chromium, at the size of a phone
 // and of a desktop, with JavaScript and without. It leaves pictures of every
@@ -16,11 +12,8 @@ func TestBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pictures, err := filepath.Abs("screenshots")
+	pictures, err := emptyPictures()
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(pictures); err != nil {
 		t.Fatal(err)
 	}
 	for scheme, d := range demos(t) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,8 +44,7 @@ func TestCheckSaysWhoTheBearerIs(t *testing.T) {
 			guard := w.guard(provider)
 			now := fmt.Sprint(w.clock.Now().Unix())
 			nobody := map[string]string{
-				"Client-Id": tppA, "Subject": "", "User-Id": "", "Scope": "", "Consent-Id": "", "Consent-Kind": "", "Permissions": "",
-				"Accounts": "", "Acr": "", "Auth-Time": "", "Token-Id": "",
+				"Client-Id": tppA, "User-Id": "", "Scope": "", "Consent-Id": "", "Consent-Kind": "", "Permissions": "", "Accounts": "", "Acr": "", "Auth-Time": "",
 			}
 			rows := map[string]row{
 				"accounts": {w.decided(provider, tppA, w.consent(provider, tppA, "consent-1"), approval), "?scope=accounts&permission=ReadBalances", map[string]string{
@@ -67,16 +67,12 @@ func TestCheckSaysWhoTheBearerIs(t *testing.T) {
 			}
 			odd := w.do("POST", "/api/oidc/"+provider+"/tokens", http.Header{"Content-Type": formHeader["Content-Type"], "Authorization": {basicHeader(oddClient, secret)}}, clientCredentials.encode())
 			expect(t, odd, 200, "")
-			rows["an odd client"] = row{odd, "?psu=optional", map[string]string{"Client-Id": "tpp%0D%0AX-Admin: 1", "Scope": "openid accounts payments"}}
+			rows["an odd client"] = row{odd, "?psu=optional", map[string]string{"Client-Id": "tpp%0D%0AX-Admin: 1", "Subject": "tpp%0D%0AX-Admin: 1", "Scope": "openid accounts payments"}}
 			for name, row := range rows {
-				want := map[string]string{}
-				for _, from := range []map[string]string{nobody, row.want} {
-					for header, value := range from {
-						want[header] = value
-					}
-				}
+				want := maps.Clone(nobody)
 				want["Subject"] = w.grantOf(provider, row.tokens).Subject
 				want["Token-Id"], _ = gatehouse.TokenID(row.tokens.text("access_token"))
+				maps.Copy(want, row.want)
 				a := w.check(w.site, provider, guard, row.tokens.text("access_token"), row.query)
 				if diff := cmp.Diff(want, identity(a)); a.StatusCode != 200 || a.Body != "" || diff != "" {
 					t.Errorf("%s at %s: %v: %s", name, provider, a, diff)

@@ -58,7 +58,7 @@ func (s *Server) lodgeConsent(kind gatehouse.ConsentKind) handler {
 		if err != nil {
 			return err
 		}
-		key, err := idempotencyKey(r, kind)
+		key, err := idempotencyKey(r)
 		if err != nil {
 			return err
 		}
@@ -103,12 +103,10 @@ func versionOf(r *http.Request) string {
 const headerIdempotencyKey = "x-idempotency-key"
 
 // idempotencyKey returns the key of a request, "" when there is none, under
-// the name of the specification or that of the documented product. Of the
-// resources here only payment consents know keys; elsewhere they are ignored,
-// as "Idempotency" of the API Profile demands.
-func idempotencyKey(r *http.Request, kind gatehouse.ConsentKind) (string, error) {
+// the name of the specification or that of the documented product.
+func idempotencyKey(r *http.Request) (string, error) {
 	sent := slices.Concat(r.Header.Values(headerIdempotencyKey), r.Header.Values("Idempotency-Key"))
-	if kind != gatehouse.DomesticPayment || len(sent) == 0 {
+	if len(sent) == 0 {
 		return "", nil
 	}
 	if len(sent) > 1 || sent[0] == "" || len(sent[0]) > 40 {

@@ -118,7 +118,7 @@ func (db *DB) Consents(ctx context.Context, provider string, f gatehouse.Consent
 // nobody waits for the other way round.
 func (db *DB) EndConsent(ctx context.Context, provider, id string, to gatehouse.ConsentStatus, now time.Time) error {
 	e := newEntry(ctx, now)
-	kind, from := gatehouse.EventConsentRevoked, `status IN ('AwaitingAuthorisation', 'Authorised')`
+	kind, from := gatehouse.EventConsentRevoked, fragment(`status IN ('AwaitingAuthorisation', 'Authorised')`)
 	switch to {
 	case gatehouse.ConsentRejected:
 		kind, from = gatehouse.EventConsentRejected, `status = 'AwaitingAuthorisation'`

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"gatehouse"
@@ -23,7 +22,7 @@ func newEntry(ctx context.Context, now time.Time) entry {
 // event adds the event once for each row of a query, which says what it is
 // about: provider, client_id, grant_id, consent_id, and FROM … WHERE. The
 // arguments of the query begin with $8; $1 is the event's id.
-func (e entry) event(kind gatehouse.EventKind, detail, about string, args ...any) statement {
+func (e entry) event(kind gatehouse.EventKind, detail string, about fragment, args ...any) statement {
 	return query(`
 		INSERT INTO events (id, at, kind, detail, actor, actor_name, request_id, provider, client_id, grant_id, consent_id)
 		SELECT $1, $2, $3, $4, $5, $6, $7, `+about+` ON CONFLICT (id) DO NOTHING`,
@@ -43,19 +42,28 @@ func (db *DB) Record(ctx context.Context, e *gatehouse.Event) error {
 	return err
 }
 
-// Events lists events in the order of their ids. The text has the conditions
-// that are asked for and no others, so that a database can choose an index.
+// Events lists events in the order of their ids. Conditions that are not asked
+// for say nothing of a column, so that a database can choose an index.
 func (db *DB) Events(ctx context.Context, f gatehouse.EventFilter, after string, limit int) ([]*gatehouse.Event, error) {
-	text, args := eventColumns+`WHERE id > $1`, []any{after, limit}
-	for _, is := range []struct{ column, value string }{
-		{"provider", f.Provider}, {"client_id", f.ClientID}, {"grant_id", f.GrantID}, {"consent_id", f.ConsentID}, {"kind", string(f.Kind)},
+	conditions := fragment("")
+	for _, member := range []struct {
+		value        string
+		asked, empty fragment
+	}{
+		{f.Provider, ` AND provider = $3`, ` AND $3 = ''`},
+		{f.ClientID, ` AND client_id = $4`, ` AND $4 = ''`},
+		{f.GrantID, ` AND grant_id = $5`, ` AND $5 = ''`},
+		{f.ConsentID, ` AND consent_id = $6`, ` AND $6 = ''`},
+		{string(f.Kind), ` AND kind = $7`, ` AND $7 = ''`},
 	} {
-		if is.value != "" {
-			args = append(args, is.value)
-			text += ` AND ` + is.column + ` = $` + strconv.Itoa(len(args))
+		if member.value == "" {
+			conditions += member.empty
+		} else {
+			conditions += member.asked
 		}
 	}
-	return db.readEvents(ctx, query(text+` ORDER BY id LIMIT $2`, args...))
+	return db.readEvents(ctx, query(eventColumns+`WHERE id > $1`+conditions+` ORDER BY id LIMIT $2`,
+		after, limit, f.Provider, f.ClientID, f.GrantID, f.ConsentID, string(f.Kind)))
 }
 
 // sealBatch bounds how many events one transaction seals.

@@ -198,7 +198,7 @@ func (db *DB) RevokeGrant(ctx context.Context, provider, id string, now time.Tim
 
 // endGrant ends a grant that is in force, and its consent. The condition may
 // speak of its arguments from $5 on. It reports whether the grant was ended.
-func (db *DB) endGrant(ctx context.Context, provider, id string, kind gatehouse.EventKind, now time.Time, condition string, args ...any) (bool, error) {
+func (db *DB) endGrant(ctx context.Context, provider, id string, kind gatehouse.EventKind, now time.Time, condition fragment, args ...any) (bool, error) {
 	e := newEntry(ctx, now)
 	args = append([]any{provider, id, unixMillis(now), e.id}, args...)
 	// The consent comes first: see EndConsent.
@@ -243,7 +243,7 @@ func (db *DB) Grant(ctx context.Context, provider, id string) (*gatehouse.Grant,
 
 // Grants lists grants, the newest first.
 func (db *DB) Grants(ctx context.Context, provider string, f gatehouse.GrantFilter, before string, limit int) ([]*gatehouse.Grant, error) {
-	where, of := ``, f.UserID
+	where, of := fragment(``), f.UserID
 	switch {
 	case f.UserID != "": // with a literal condition, for the index
 		where = ` AND g.user_id <> '' AND g.user_id COLLATE "binary" = $4`

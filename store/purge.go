@@ -16,9 +16,9 @@ const purgeBatch = 100
 // another process may have deleted the batch that was marked.
 var purges = []struct {
 	keptFor time.Duration
-	sql     []string
+	sql     []fragment
 }{
-	{0, []string{`
+	{0, []fragment{`
 		INSERT INTO marks (name, at) SELECT 'purged', MAX(keep_until) FROM
 			(SELECT keep_until FROM consumed WHERE keep_until <= $2 ORDER BY keep_until LIMIT $1) AS batch
 		HAVING MAX(keep_until) IS NOT NULL
@@ -26,50 +26,50 @@ var purges = []struct {
 		DELETE FROM consumed WHERE (provider, kind, key_hash) IN
 			(SELECT provider, kind, key_hash FROM consumed WHERE keep_until <= $2
 			 AND keep_until <= (SELECT at FROM marks WHERE name = 'purged') ORDER BY keep_until LIMIT $1)`}},
-	{keptFor, []string{`
+	{keptFor, []fragment{`
 		DELETE FROM access_tokens WHERE (provider, id) IN
 			(SELECT provider, id FROM access_tokens WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
-	{keptFor, []string{`
+	{keptFor, []fragment{`
 		DELETE FROM refresh_tokens WHERE (provider, id) IN
 			(SELECT provider, id FROM refresh_tokens WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
-	{keptFor, []string{`
+	{keptFor, []fragment{`
 		DELETE FROM authorizations WHERE (provider, id) IN
 			(SELECT provider, id FROM authorizations WHERE expires_at <= $2 AND (code_expires_at IS NULL OR code_expires_at <= $2)
 			 ORDER BY expires_at LIMIT $1)`}},
-	{keptFor, []string{`
+	{keptFor, []fragment{`
 		DELETE FROM grants WHERE (provider, id) IN
 			(SELECT provider, id FROM grants WHERE expires_at <= $2 AND user_id = '' ORDER BY expires_at LIMIT $1)`}},
-	{historyFor, []string{`
+	{historyFor, []fragment{`
 		DELETE FROM grants WHERE (provider, id) IN
 			(SELECT provider, id FROM grants WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM consents WHERE (provider, id) IN
 			(SELECT provider, id FROM consents WHERE keep_until <= $2 ORDER BY keep_until LIMIT $1)`}},
-	{keptFor, []string{`
+	{keptFor, []fragment{`
 		DELETE FROM psu_sessions WHERE (provider, id) IN
 			(SELECT provider, id FROM psu_sessions WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM access_tokens WHERE (provider, id) IN
 			(SELECT provider, id FROM access_tokens WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM refresh_tokens WHERE (provider, id) IN
 			(SELECT provider, id FROM refresh_tokens WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM authorizations WHERE (provider, id) IN
 			(SELECT provider, id FROM authorizations WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM grants WHERE (provider, id) IN
 			(SELECT provider, id FROM grants WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM consents WHERE (provider, id) IN
 			(SELECT provider, id FROM consents WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM notices WHERE (provider, consent_id, step) IN
 			(SELECT provider, consent_id, step FROM notices WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM psu_sessions WHERE (provider, id) IN
 			(SELECT provider, id FROM psu_sessions WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
-	{0, []string{`
+	{0, []fragment{`
 		DELETE FROM resource_servers WHERE (provider, id) IN
 			(SELECT provider, id FROM resource_servers WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
 }

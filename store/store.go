@@ -55,13 +55,17 @@ func (db *DB) Close() error {
 	return nil
 }
 
+// A fragment is a piece of SQL. Only constants become fragments, and fragments
+// added up: no value of a request ever is a part of a text.
+type fragment string
+
 // A statement is one SQL text and its arguments.
 type statement struct {
 	sql  string
 	args []any
 }
 
-func query(sql string, args ...any) statement { return statement{sql, args} }
+func query(sql fragment, args ...any) statement { return statement{string(sql), args} }
 
 // An outcome is what a write has done.
 type outcome struct {

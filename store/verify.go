@@ -51,7 +51,10 @@ func (db *DB) Verify(ctx context.Context, kek *jose.KEK, now time.Time) ([]Fault
 // damage returns what SQLite finds wrong with a file.
 func damage(ctx context.Context, db *sql.DB) ([]Fault, error) {
 	var faults []Fault
-	for _, check := range []struct{ name, sql string }{
+	for _, check := range []struct {
+		name string
+		sql  fragment
+	}{
 		{"integrity_check", `SELECT integrity_check FROM pragma_integrity_check WHERE integrity_check <> 'ok'`},
 		{"foreign_key_check", `SELECT 'row ' || COALESCE(rowid, '?') || ' of ' || "table" || ' has no ' || parent FROM pragma_foreign_key_check`},
 	} {

@@ -142,8 +142,11 @@ func registerProviders(ctx context.Context, a *admin.Admin, world *demobank.Worl
 		if p.Gateway.ID == "" { // the first start on a directory, or the first of this release
 			p.Gateway = demobank.Gateway{ID: bank.code + "-gateway", Secret: gatehouse.NewSecret()}
 		}
+		if err := a.DeleteResourceServer(ctx, p.Code, p.Gateway.ID); err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
+			return err
+		}
 		n := admin.NewResourceServer{Provider: p.Code, Name: "API gateway", ID: p.Gateway.ID, Secret: p.Gateway.Secret}
-		if _, _, err := a.AddResourceServer(ctx, n); err != nil && !errors.Is(err, gatehouse.ErrExists) {
+		if _, _, err := a.AddResourceServer(ctx, n); err != nil {
 			return err
 		}
 	}

@@ -11,6 +11,7 @@ import { demo, secure, side } from './demo.mjs';
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 export const views = {
+  small: { width: 360, height: 740 },
   phone: { width: 390, height: 844 },
   desktop: { width: 1280, height: 800 },
 };
