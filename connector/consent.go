@@ -105,7 +105,7 @@ func consentData(c *gatehouse.Consent, app App, accessToken string) (map[string]
 		"consent_id":     c.ID,
 	}
 	for _, name := range wire[c.Kind].data {
-		if !body.Has(name) {
+		if len(body[name]) == 0 || string(body[name]) == "null" { // alike, as lodging has it
 			continue
 		}
 		if data[snake(name)], err = snakeNames(json.RawMessage(body[name])); err != nil {

@@ -115,7 +115,7 @@ func TestLodged(t *testing.T) {
 
 // Nobody vouches for the TPP, and nothing optional was lodged.
 func TestLodgedLittle(t *testing.T) {
-	call, err := connector.Lodged(consent(gatehouse.AccountAccess, `{"Data":{"Permissions":["ReadBalances"]},"Risk":{}}`), connector.App{Name: "X"}, "t")
+	call, err := connector.Lodged(consent(gatehouse.AccountAccess, `{"Data":{"Permissions":["ReadBalances"],"ExpirationDateTime":null},"Risk":{}}`), connector.App{Name: "X"}, "t")
 	if err != nil {
 		t.Fatal(err)
 	}

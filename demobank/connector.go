@@ -40,6 +40,9 @@ func (e *refusal) Error() string {
 	return fmt.Sprintf("connector API answered %d %s: %s", e.Status, e.Class, e.Message)
 }
 
+// consentStatus is where a verdict leaves a consent.
+var consentStatus = map[string]string{statusApproved: "Authorised", statusDenied: "Rejected"}
+
 // A request is what the read call tells of an authorization.
 type request struct {
 	AuthorizationID string    `json:"authorization_id"`
@@ -82,11 +85,14 @@ func (b *Bank) read(ctx context.Context, authorizationID string) (*request, erro
 }
 
 // decide returns where the browser goes.
-func (b *Bank) decide(ctx context.Context, authorizationID string, v verdict) (redirectURI string, err error) {
+func (b *Bank) decide(ctx context.Context, asked *request, v verdict) (redirectURI string, err error) {
 	var answer struct {
 		RedirectURI string `json:"redirect_uri"`
 	}
-	err = b.call(ctx, http.MethodPut, connectorPath+"/"+url.PathEscape(authorizationID), v, &answer)
+	err = b.call(ctx, http.MethodPut, connectorPath+"/"+url.PathEscape(asked.AuthorizationID), v, &answer)
+	if err == nil && asked.Consent != nil {
+		b.ledger.move(asked.Consent.ID, consentStatus[v.Status])
+	}
 	return answer.RedirectURI, err
 }
 

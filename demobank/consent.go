@@ -57,6 +57,17 @@ func (a *namedAccount) String() string {
 	return strings.Join(strings.Fields(strings.Join([]string{a.Name, a.Identification, a.Secondary, "(" + cmp.Or(scheme, a.SchemeName) + ")"}, " ")), " ")
 }
 
+// named is the account of the PSU that the TPP has named; nil when the PSU chooses.
+func (c *consent) named() *namedAccount {
+	switch {
+	case c == nil:
+		return nil
+	case c.Kind == kindPayment:
+		return c.Initiation.DebtorAccount
+	}
+	return c.DebtorAccount
+}
+
 // What says in a few words what the consent is about.
 func (c *consent) What() string {
 	switch c.Kind {
@@ -101,8 +112,22 @@ type entry struct {
 	Texts []string
 }
 
-// lodged is everything that was lodged, in words.
-func (c *consent) lodged() (all []entry) {
+// Until is the end that the TPP has set, to the minute.
+func (c *consent) Until() string { return minute(c.ExpirationDateTime) }
+
+// minute is empty for no moment.
+func minute(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2 January 2006, 15:04 UTC")
+}
+
+// Open reports whether the consent has not ended.
+func (c *consent) Open() bool { return c.Status == "AwaitingAuthorisation" || c.Status == "Authorised" }
+
+// Entries are everything that was lodged, in words.
+func (c *consent) Entries() (all []entry) {
 	show := func(term string, texts ...string) {
 		if len(texts) > 0 && texts[0] != "" {
 			all = append(all, entry{term, texts})
@@ -115,8 +140,8 @@ func (c *consent) lodged() (all []entry) {
 			words = append(words, cmp.Or(permissionWords[permission], permission))
 		}
 		show("It will see", words...)
-		show("Transactions from", day(c.TransactionFromDate))
-		show("Transactions until", day(c.TransactionToDate))
+		show("Transactions from", minute(c.TransactionFromDate))
+		show("Transactions until", minute(c.TransactionToDate))
 	case kindPayment:
 		i := &c.Initiation
 		show("Amount", i.InstructedAmount.Amount+" "+i.InstructedAmount.Currency)
@@ -128,7 +153,7 @@ func (c *consent) lodged() (all []entry) {
 		}
 	case kindFunds:
 		if c.DebtorAccount != nil {
-			show("It may ask about your account", c.DebtorAccount.String())
+			show("About your account", c.DebtorAccount.String())
 		}
 	}
 	return all

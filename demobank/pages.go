@@ -14,13 +14,14 @@ import (
 var files embed.FS
 
 var pages = map[string]*template.Template{
-	"access":  page("access"),
-	"login":   page("login"),
-	"code":    page("code"),
-	"consent": page("consent"),
-	"message": page("message"),
-	"home":    page("home"),
-	"journey": page("journey"),
+	"access":   page("access"),
+	"login":    page("login"),
+	"code":     page("code"),
+	"consent":  page("consent"),
+	"consents": page("consents"),
+	"message":  page("message"),
+	"home":     page("home"),
+	"journey":  page("journey"),
 }
 
 func page(name string) *template.Template {
@@ -68,8 +69,11 @@ type visitPage struct {
 	Password, OTP string
 
 	Scopes   []string // in plain words
+	Purpose  string   // of the consent that was lodged, if one was
+	Lodged   []entry  // all that stands in it
 	Until    string
 	Accounts []account
+	One      bool // one account is to be chosen
 }
 
 // page renders the page of the visit's step, with the fault of the last answer if there is one.
@@ -89,6 +93,14 @@ func (b *Bank) page(w http.ResponseWriter, s *session[visit], status int, fault 
 		b.render(w, status, "code", p)
 	case stepConsent:
 		p.Action, p.Scopes, p.Until = here+"/consent", v.asked.plainScopes(), day(v.asked.AccessExpiresAt)
+		if c := v.asked.Consent; c != nil {
+			p.Scopes, p.Purpose, p.Lodged, p.One = nil, purposeWords[c.Kind], c.Entries(), v.asked.wantsOneAccount()
+			if c.Kind == kindPayment {
+				p.Until = ""
+			} else if !c.ExpirationDateTime.IsZero() {
+				p.Until = c.Until()
+			}
+		}
 		if v.asked.wantsAccounts() {
 			p.Accounts = accounts()
 		}
@@ -116,6 +128,13 @@ func render(w http.ResponseWriter, status int, name string, l layout) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(body.Bytes()) // a browser that went away is no fault
+}
+
+// purposeWords say what a third party asks to do, for each kind of consent.
+var purposeWords = map[string]string{
+	kindAccounts: "see your accounts",
+	kindPayment:  "make this payment from your account, once",
+	kindFunds:    "be told whether an amount is available on your account. The answer is only yes or no",
 }
 
 // scopeWords say in plain words what a scope lets the TPP do.
@@ -199,6 +218,11 @@ var (
 		Title: "This request has been answered",
 		What:  "An answer was given already, or the time for it is over.",
 		Do:    startAgain,
+	}}
+	faultEnded = &fault{http.StatusConflict, message{
+		Title: "This consent has ended",
+		What:  "It was rejected or used up before, so there is nothing to revoke.",
+		Do:    "The list shows what the bank was told of it.",
 	}}
 	faultForm = &fault{http.StatusBadRequest, message{
 		Title: "The form could not be read",

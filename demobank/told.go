@@ -198,6 +198,9 @@ func (b *Bank) consents(w http.ResponseWriter, r *http.Request) error {
 
 // revoke ends a consent on the bank's side and tells the server.
 func (b *Bank) revoke(w http.ResponseWriter, r *http.Request) error {
+	if err := new(http.CrossOriginProtection).Check(r); err != nil {
+		return faultOtherBrowser
+	}
 	id := r.PathValue("id")
 	b.ledger.mu.Lock()
 	known := b.ledger.find(id) != nil

@@ -126,19 +126,18 @@ func (b *Bank) consent(w http.ResponseWriter, r *http.Request, s *session[visit]
 	case r.PostForm.Get("decision") == "deny", s.data.psu.Username == PSUDeny:
 	case r.PostForm.Get("decision") != "approve":
 		return b.page(w, s, http.StatusUnprocessableEntity, "Approve or deny.")
-	case !s.data.asked.wantsAccounts():
-		v.Status = statusApproved
-	case len(chosen) == 0 || !knownAccounts(chosen):
-		return b.page(w, s, http.StatusUnprocessableEntity, "Choose at least one account, or deny.")
 	default:
-		v.Status, v.Access = statusApproved, chosen
+		if fault := s.data.asked.choose(&v, chosen); fault != "" {
+			return b.page(w, s, http.StatusUnprocessableEntity, fault)
+		}
+		v.Status = statusApproved
 	}
 	if v.Status == statusApproved {
 		v.UserID, v.AuthTime, v.ACR = userID(s.data.psu), s.data.authTime.Unix(), acrSCA
 	}
 	switch s.data.psu.Username {
 	case PSUSlow:
-		b.decideLater(s.data.asked.AuthorizationID, v)
+		b.decideLater(s.data.asked, v)
 		s.data.step, s.data.leaveURL = stepLeft, s.data.asked.RedirectURI
 	case PSUNever:
 		s.data.step, s.data.leaveURL = stepLeft, s.data.asked.RedirectURI
@@ -162,7 +161,7 @@ func (b *Bank) refuse(w http.ResponseWriter, r *http.Request, s *session[visit])
 
 // leave gives the verdict and ends the visit. It finishes even when the browser goes away in the middle.
 func (b *Bank) leave(r *http.Request, s *session[visit], v verdict) error {
-	to, err := b.decide(context.WithoutCancel(r.Context()), s.data.asked.AuthorizationID, v)
+	to, err := b.decide(context.WithoutCancel(r.Context()), s.data.asked, v)
 	if e, ok := errors.AsType[*refusal](err); ok && e.Status == http.StatusBadRequest {
 		return faultOver.backTo(s.data.asked.RedirectURI, "Return to "+s.data.asked.AppName)
 	}
@@ -174,7 +173,7 @@ func (b *Bank) leave(r *http.Request, s *session[visit], v verdict) error {
 }
 
 // decideLater gives the verdict SlowDelay from now.
-func (b *Bank) decideLater(authorizationID string, v verdict) {
+func (b *Bank) decideLater(asked *request, v verdict) {
 	due := b.After(SlowDelay)
 	b.late.Go(func() {
 		select {
@@ -182,8 +181,8 @@ func (b *Bank) decideLater(authorizationID string, v verdict) {
 			return
 		case <-due:
 		}
-		if _, err := b.decide(b.closed, authorizationID, v); err != nil {
-			b.Log.Warn("late verdict refused", "provider_code", b.Code, "authorization_id", authorizationID, "error", err)
+		if _, err := b.decide(b.closed, asked, v); err != nil {
+			b.Log.Warn("late verdict refused", "provider_code", b.Code, "authorization_id", asked.AuthorizationID, "error", err)
 		}
 	})
 }
@@ -191,24 +190,57 @@ func (b *Bank) decideLater(authorizationID string, v verdict) {
 // An account is one of the accounts that every PSU of a sandbox bank has.
 type account struct {
 	ID, Name, Number string
+	Identification   string // sort code and account number
 	Checked          bool
 }
 
 func accounts() []account {
 	return []account{
-		{ID: "acc-current", Name: "Current account", Number: "•••• 1001", Checked: true},
-		{ID: "acc-savings", Name: "Savings account", Number: "•••• 2002"},
-		{ID: "acc-card", Name: "Credit card", Number: "•••• 3003"},
+		{ID: "acc-current", Name: "Current account", Number: "•••• 1001", Identification: "20000112341001", Checked: true},
+		{ID: "acc-savings", Name: "Savings account", Number: "•••• 2002", Identification: "20000112342002"},
+		{ID: "acc-card", Name: "Credit card", Number: "•••• 3003", Identification: "20000112343003"},
 	}
 }
 
-func knownAccounts(ids []string) bool {
-	return !slices.ContainsFunc(ids, func(id string) bool {
-		return !slices.ContainsFunc(accounts(), func(a account) bool { return a.ID == id })
-	})
+// named is the account in the way of the standard.
+func (a account) named() *namedAccount {
+	return &namedAccount{SchemeName: "UK.OBIE.SortCodeAccountNumber", Identification: a.Identification, Name: a.Name}
 }
 
-// wantsAccounts reports whether anything asked for concerns accounts.
+func accountIndex(id string) int {
+	return slices.IndexFunc(accounts(), func(a account) bool { return a.ID == id })
+}
+
+func knownAccounts(ids []string) bool {
+	return !slices.ContainsFunc(ids, func(id string) bool { return accountIndex(id) < 0 })
+}
+
+// choose puts the accounts of an approval into the verdict. It returns what is wrong with the choice.
+func (q *request) choose(v *verdict, chosen []string) (fault string) {
+	switch {
+	case q.Consent.named() != nil:
+		v.DebtorAccount = q.Consent.named()
+	case !q.wantsAccounts():
+	case len(chosen) == 0 || !knownAccounts(chosen):
+		return "Choose at least one account, or deny."
+	case q.wantsOneAccount() && len(chosen) > 1:
+		return "Choose one account, or deny."
+	case q.wantsOneAccount():
+		v.DebtorAccount = accounts()[accountIndex(chosen[0])].named()
+	default:
+		v.Access = chosen
+	}
+	return ""
+}
+
+// wantsAccounts reports whether the PSU has accounts to choose: anything asked for concerns them, and the TPP has not
+// named the account itself.
 func (q *request) wantsAccounts() bool {
+	if q.Consent != nil {
+		return q.Consent.named() == nil
+	}
 	return slices.ContainsFunc(q.Scopes, func(s string) bool { return s != "openid" })
 }
+
+// wantsOneAccount reports whether the one account is asked for that a payment is made from.
+func (q *request) wantsOneAccount() bool { return q.Consent != nil && q.Consent.Kind == kindPayment }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"time"
 
 	"gatehouse"
@@ -210,6 +211,9 @@ func (s *Server) eachGrant(ctx context.Context, p *provider, userID string, do f
 	}
 }
 
+// grantID is the form of gatehouse.NewID.
+var grantID = regexp.MustCompile(`^[0-9a-v]{26}$`)
+
 // accessHistory serves GET /oidc/{provider_code}/access/history: what has
 // ended in the last two years.
 func (s *Server) accessHistory(w http.ResponseWriter, r *http.Request, p *provider) error {
@@ -220,6 +224,9 @@ func (s *Server) accessHistory(w http.ResponseWriter, r *http.Request, p *provid
 	in, err := parseParams(r.URL.RawQuery)
 	if err != nil {
 		return err
+	}
+	if in["before"] != "" && !grantID.MatchString(in["before"]) {
+		return invalid("before is not a grant_id")
 	}
 	grants, err := s.Store.Grants(r.Context(), p.Code, gatehouse.GrantFilter{UserID: session.UserID, OfPSUs: true}, in["before"], accessBatch)
 	if err != nil {
@@ -280,8 +287,8 @@ func (s *Server) withdraw(w http.ResponseWriter, r *http.Request, p *provider) e
 
 // ownHolding returns a grant of the session's PSU. Another PSU's is as good as
 // unknown.
-func (s *Server) ownHolding(ctx context.Context, p *provider, session *gatehouse.PSUSession, grantID string) (*holding, error) {
-	g, err := s.Store.Grant(ctx, p.Code, grantID)
+func (s *Server) ownHolding(ctx context.Context, p *provider, session *gatehouse.PSUSession, id string) (*holding, error) {
+	g, err := s.Store.Grant(ctx, p.Code, id)
 	if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
 		return nil, unavailable(err)
 	}
@@ -294,6 +301,9 @@ func (s *Server) ownHolding(ctx context.Context, p *provider, session *gatehouse
 // leaveAccess serves POST /oidc/{provider_code}/access/leave. Who is not in a
 // session has left already.
 func (s *Server) leaveAccess(w http.ResponseWriter, r *http.Request, p *provider) error {
+	if !s.fromOurPage(r) { // before the cookie goes: another site's form comes without it
+		return errForeignForm
+	}
 	session, err := s.psuSession(r, p)
 	if err != nil && !errors.Is(err, errSessionOver) {
 		return err

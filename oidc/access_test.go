@@ -299,6 +299,9 @@ func TestSessionBelongsToOneBrowser(t *testing.T) {
 		if a := stays.post("/leave", nil, form{"token": p.tokens("")[0]}); a.StatusCode != 403 {
 			t.Errorf("leave by another session's form: %v", a)
 		}
+		if a := (&person{w, w.site, "alpha", ""}).post("/leave", http.Header{"Sec-Fetch-Site": {"cross-site"}}, nil); a.StatusCode != 403 || len(a.Cookies()) != 0 {
+			t.Errorf("leave by another site's form: %v", a)
+		}
 		stays.page("")
 
 		last := w.person("alpha", "psu-17")
@@ -469,7 +472,7 @@ func TestWithdrawIsThePSUsOwn(t *testing.T) {
 			"nobody's":       gatehouse.NewID(w.clock.Now()),
 			"no id":          "x",
 		} {
-			for _, a := range []*answer{p.get("/grants/" + id), p.post("/grants/"+id, nil, form{"token": good}), p.get("?ended=" + id)} {
+			for _, a := range []*answer{p.get("/grants/" + id), p.post("/grants/"+id, nil, form{"token": good}), p.get("?ended=" + id), p.get("?ended=%00")} {
 				body := strings.Replace(a.Body, a.Header.Get("X-Fapi-Interaction-Id"), "", 1)
 				if first == "" {
 					first = body
@@ -512,15 +515,15 @@ func TestWithdrawIsThePSUsOwn(t *testing.T) {
 		if !w.active("gamma", elsewhere.text("access_token")) {
 			t.Error("another bank's grant ended")
 		}
-		// What browsers send with our own forms, Referrer-Policy and all.
-		header := http.Header{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"null"}}
-		if a := p.post("/grants/"+grant.ID, header, form{"token": good}); a.StatusCode != http.StatusSeeOther || w.active("alpha", mine.text("access_token")) {
-			t.Errorf("our own form: %v", a)
-		}
-		header = http.Header{"Origin": {baseURL}} // a browser without Fetch Metadata
-		id := w.grantOf("alpha", second).ID
-		if a := p.post("/grants/"+id, header, form{"token": p.tokens("/grants/" + id)[1]}); a.StatusCode != http.StatusSeeOther {
-			t.Errorf("an older browser: %v", a)
+		// What browsers send with our own forms, Referrer-Policy and all: those
+		// that say where a form is from, others, and the oldest.
+		for _, header := range []http.Header{
+			{"Sec-Fetch-Site": {"same-origin"}, "Origin": {"null"}}, {"Origin": {"null"}}, {"Origin": {baseURL}}, nil,
+		} {
+			a := p.post("/grants/"+grant.ID, header, form{"token": good})
+			if a.StatusCode != http.StatusSeeOther || w.active("alpha", mine.text("access_token")) {
+				t.Errorf("our own form, %v: %v", header, a)
+			}
 		}
 	})
 }
@@ -562,12 +565,20 @@ func TestAccessHistory(t *testing.T) {
 		w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.AuthenticationLifetime = gatehouse.Duration(2 * aDay) })
 		ends[grant(gatehouse.Consent{ID: "unconfirmed", ExpiresAt: began.Add(6 * aDay)}).ID] = "You did not confirm it again in time"
 		open := grant(gatehouse.Consent{ID: "open"})
+		v := w.visit("alpha", query(tppB))
+		expect(t, v.decide(approval.with(claims{"user_id": "another"})), 200, "")
 
 		w.clock.advance(30 * aDay)
 		p = w.person("alpha", "psu-17")
 		p.withdraw(open.ID) // paused until now
 		ends[open.ID] = "You withdrew it"
-		shows(t, p.page("/history"), []string{"Ended 23 December 2026"}, nil)
+		shows(t, p.page("/history"), []string{"Ended 23 December 2026"}, []string{tppB})
+		for _, before := range []string{"%00", "x", "%FF"} {
+			if a := p.get("/history?before=" + before); a.StatusCode != 400 {
+				t.Errorf("before %s: %v", before, a)
+			}
+		}
+		shows(t, w.person("alpha", "another").page("/history"), []string{tppB}, []string{tppA})
 		checked := 0
 		for article := range strings.SplitSeq(p.page("/history"), "<article") {
 			for id, words := range ends {
@@ -675,7 +686,7 @@ func TestAccessHeaders(t *testing.T) {
 		if a.StatusCode != row.status || h.Get("Content-Type") != "text/html; charset=utf-8" ||
 			h.Get("Content-Security-Policy") != "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action "+row.forms ||
 			h.Get("X-Frame-Options") != "DENY" || h.Get("Referrer-Policy") != "no-referrer" ||
-			h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" {
+			h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Server") != "" {
 			t.Errorf("%s: %d %v", name, a.StatusCode, h)
 		}
 		if !strings.HasPrefix(a.Body, `<!DOCTYPE html>`) || !strings.Contains(a.Body, `<html lang="en">`) || strings.Count(a.Body, "<h1>") != 1 ||

@@ -20,11 +20,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"gatehouse/admin"
+	"gatehouse/connector"
 	"gatehouse/demobank"
 	"gatehouse/jose"
 	"gatehouse/oidc"
 	"gatehouse/store"
 )
+
+// maxNoticeBytes is the header that a bank must take: the largest consent that
+// can be lodged travels in one.
+const maxNoticeBytes = 128 << 10
 
 // A demo is a server with three sandbox banks and a TPP around it.
 type demo struct {
@@ -112,7 +117,14 @@ func (c *cli) demo(ctx context.Context, d demo) error {
 	if err != nil {
 		return err
 	}
-	server := &oidc.Server{Store: db, KEK: kek, BaseURL: world.BaseURL, Now: time.Now, Log: log}
+	roots, err := readCertificates(world.CAFile)
+	if err != nil {
+		return err
+	}
+	server := &oidc.Server{
+		Store: db, KEK: kek, BaseURL: world.BaseURL, Now: time.Now, Log: log,
+		Banks: &connector.Caller{Transport: connector.NewTransport(nil, roots), Now: time.Now},
+	}
 	if err := trustDirectory(server, directory); err != nil {
 		return err
 	}
@@ -128,7 +140,9 @@ func (c *cli) demo(ctx context.Context, d demo) error {
 	defer stopSealing()
 	workers.Go(func() { sealEvents(sealing, operator, log) })
 	serving, stop := context.WithCancel(ctx)
+	workers.Go(func() { server.TellBanks(serving) })
 	config := defaultConfig()
+	config.Limits.HeaderBytes = maxNoticeBytes
 	served := make(chan error, 1)
 	go func() {
 		served <- serveSites(serving, timeoutsConfig{Shutdown: config.Timeouts.Shutdown}, func() {},
