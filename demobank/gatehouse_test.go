@@ -78,6 +78,7 @@ type gatehouse struct {
 
 	mu             sync.Mutex
 	appName        string
+	consent        map[string]any // that every authorization asks for; nil: none
 	fail           func(*http.Request) (status int, body string) // answers connector calls when its status is not 0
 	authorizations []*authorization
 	decided        chan map[string]any
@@ -203,6 +204,7 @@ func (g *gatehouse) read(r *http.Request, _ map[string]any) (int, any) {
 		"expires_at":        began.Add(time.Hour).Format(time.RFC3339),
 		"access_expires_at": began.Add(180 * 24 * time.Hour).Format(time.RFC3339),
 		"redirect_uri":      g.wayBack(a, "https://tpp.test/undecided?id="+a.id),
+		"consent":           g.consent,
 	}}
 }
 

@@ -125,6 +125,7 @@ func TestGateway(t *testing.T) {
 		"and which one is needed": {"GET", path, openid, 403, `scope="accounts"`},
 		"no PSU":                  {"GET", path, clients.AccessToken, 403, `error="insufficient_scope"`},
 		"no permission":           {"GET", balances, token, 403, `error="insufficient_scope"`},
+		"no permission, spelt so": {"GET", strings.Replace(balances, "?", "/?", 1), token, 403, `error="insufficient_scope"`},
 		"the check itself":        {"GET", "/check/accounts", token, 404, ""},
 		"another path":            {"GET", "/open-banking/v3.1/pisp/x", token, 404, ""},
 		"a good token":            {"GET", path, token, 200, ""},

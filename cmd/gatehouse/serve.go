@@ -103,15 +103,18 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	}
 	public := newSite(publicListener, probes.closing(server.Handler()), config, log, certificate)
 	admin := newSite(adminListener, control, config, log, nil)
+	// To the end: what finishes leaves events.
+	sealing, stopSealing := context.WithCancel(context.WithoutCancel(ctx))
+	var sealer sync.WaitGroup
+	defer sealer.Wait()
+	defer stopSealing()
+	sealer.Go(func() { sealEvents(sealing, auditor, log) })
 	working, stopWorking := context.WithCancel(ctx)
-	sealing, stopSealing := context.WithCancel(context.WithoutCancel(ctx)) // requests that finish leave events
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	defer stopWorking()
-	defer stopSealing()
 	workers.Go(func() { server.Watch(working) })
 	workers.Go(func() { server.TellBanks(working) })
-	workers.Go(func() { sealEvents(sealing, auditor, log) })
 	workers.Go(func() { purge(working, db, time.Duration(config.PurgeEvery), clock.now, log) })
 	// What is in the caches is served even if the database goes away next.
 	if err := server.Ready(ctx); err != nil {
