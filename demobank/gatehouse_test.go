@@ -78,7 +78,7 @@ type gatehouse struct {
 
 	mu             sync.Mutex
 	appName        string
-	consent        map[string]any // that every authorization asks for; nil: none
+	consent        map[string]any                                // that every authorization asks for; nil: none
 	fail           func(*http.Request) (status int, body string) // answers connector calls when its status is not 0
 	authorizations []*authorization
 	decided        chan map[string]any

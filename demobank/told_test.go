@@ -220,7 +220,9 @@ func TestTold(t *testing.T) {
 func TestTellersAreChecked(t *testing.T) {
 	l, _, server := newTeller(t, nil, serverKey)
 	data := lodged("c-1")
-	sign := func(key *jose.PrivateKey, payload map[string]any) string { return "Bearer " + must(key.Sign("", payload)) }
+	sign := func(key *jose.PrivateKey, payload map[string]any) string {
+		return "Bearer " + must(key.Sign("", payload))
+	}
 	soon := began.Add(time.Minute).Unix()
 	for name, test := range map[string]struct{ authorization, class string }{
 		"nothing":       {"", "AuthorizationMissing"},
@@ -229,7 +231,7 @@ func TestTellersAreChecked(t *testing.T) {
 		"old":           {sign(keys().server, map[string]any{"data": data, "exp": began.Unix()}), "JWTExpiredSignature"},
 		"without end":   {sign(keys().server, map[string]any{"data": data}), "JWTExpiredSignature"},
 		"another alg":   {sign(keys().client, map[string]any{"data": data, "exp": soon}), "JWTDecodeError"},
-		"another route": {strings.TrimPrefix(sign(keys().server, map[string]any{"data": data, "exp": soon}), "Bearer "), "AuthorizationMissing"},
+		"no scheme":     {strings.TrimPrefix(sign(keys().server, map[string]any{"data": data, "exp": soon}), "Bearer "), "AuthorizationMissing"},
 	} {
 		for _, path := range []string{"/consents", "/payment_consents", "/funds_check_consents", "/errors"} {
 			if status, class := l.send("POST", path, test.authorization); status != 400 || class != test.class {

@@ -139,3 +139,38 @@ func BenchmarkBesideASlowKeySource(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkCheck is what a gateway's check of a token with a consent costs the
+// server, and the introspection of it, as BenchmarkToken measures.
+func BenchmarkCheck(b *testing.B) {
+	for _, database := range []string{"sqlite", "postgres"} {
+		w := newWorld(b, storetest.URL(b, database))
+		guard := w.guard("alpha")
+		token := w.token("alpha", tppA, exchange(w.code("alpha", tppA, w.consent("alpha", tppA, "consent")))).text("access_token")
+		handler := w.site.Config.Handler
+		introspection := formHeader.Clone()
+		introspection.Set("Authorization", basicHeader(guard, guardSecret))
+		for _, bench := range []struct {
+			name, method, target string
+			header               http.Header
+			body                 string
+		}{
+			{"check", "GET", "/api/oidc/alpha/check?scope=accounts&permission=ReadBalances", checkHeader(guard, token), ""},
+			{"introspect", "POST", "/api/oidc/alpha/introspect", introspection, form{"token": token}.encode()},
+		} {
+			b.Run(database+"/"+bench.name, func(b *testing.B) {
+				b.ReportAllocs()
+				cpu := cpuMicros()
+				for b.Loop() {
+					r := httptest.NewRequest(bench.method, bench.target, strings.NewReader(bench.body))
+					r.Header = bench.header
+					answer := httptest.NewRecorder()
+					if handler.ServeHTTP(answer, r); answer.Code != 200 || strings.Contains(answer.Body.String(), `"active":false`) {
+						b.Fatal(answer)
+					}
+				}
+				b.ReportMetric((cpuMicros()-cpu)/float64(b.N), "cpu-µs/op")
+			})
+		}
+	}
+}
