@@ -177,7 +177,7 @@ func (v *view) note(start xml.StartElement) error {
 		v.form = v.forms[0]
 	case "input":
 		_, checked := attr["checked"]
-		if len(v.forms) > 0 && attr["name"] != "" && (attr["type"] != "checkbox" || checked) {
+		if len(v.forms) > 0 && attr["name"] != "" && (attr["type"] != "checkbox" && attr["type"] != "radio" || checked) {
 			v.forms[len(v.forms)-1].fields.Add(attr["name"], attr["value"])
 		}
 	}

@@ -51,11 +51,26 @@ type namedAccount struct {
 	Secondary      string `json:"secondary_identification,omitzero"`
 }
 
-// String is how a page writes the account.
-func (a *namedAccount) String() string {
-	_, scheme, _ := strings.Cut(strings.TrimPrefix(a.SchemeName, "UK."), ".")
-	return strings.Join(strings.Fields(strings.Join([]string{a.Name, a.Identification, a.Secondary, "(" + cmp.Or(scheme, a.SchemeName) + ")"}, " ")), " ")
+// schemeWords say what kind of number an account is named by.
+var schemeWords = map[string]string{
+	"UK.OBIE.BBAN":                  "BBAN",
+	"UK.OBIE.IBAN":                  "IBAN",
+	"UK.OBIE.PAN":                   "card number",
+	"UK.OBIE.Paym":                  "mobile number",
+	"UK.OBIE.SortCodeAccountNumber": "sort code and account number",
 }
+
+// number is how a page writes the account's number.
+func (a *namedAccount) number() string {
+	text := a.Identification
+	if a.Secondary != "" {
+		text += ", " + a.Secondary
+	}
+	return text + " (" + cmp.Or(schemeWords[a.SchemeName], a.SchemeName) + ")"
+}
+
+// String is how a page writes the account.
+func (a *namedAccount) String() string { return strings.TrimSpace(a.Name + " " + a.number()) }
 
 // named is the account of the PSU that the TPP has named; nil when the PSU chooses.
 func (c *consent) named() *namedAccount {
@@ -146,7 +161,7 @@ func (c *consent) Entries() (all []entry) {
 		i := &c.Initiation
 		show("Amount", i.InstructedAmount.Amount+" "+i.InstructedAmount.Currency)
 		show("To", i.CreditorAccount.Name)
-		show("Account of the payee", strings.TrimSpace(strings.TrimPrefix(i.CreditorAccount.String(), i.CreditorAccount.Name)))
+		show("Account of the payee", i.CreditorAccount.number())
 		show("Reference", i.remittance()...)
 		if i.DebtorAccount != nil {
 			show("From your account", i.DebtorAccount.String())

@@ -153,7 +153,7 @@ func (t *party) authorizationURL(a attempt) (string, error) {
 		"code_challenge_method": "S256",
 	}
 	idToken := map[string]any{"acr": map[string]any{"values": []string{acrSCA}}}
-	if a.consentID != "" { // UK Open Banking Security Profile, "Request object"
+	if a.consentID != "" { // as the UK Open Banking profile names it
 		idToken["openbanking_intent_id"] = map[string]any{"value": a.consentID, "essential": true}
 	}
 	query := url.Values{}

@@ -46,7 +46,7 @@ var lodgings = map[string]struct {
 			"creditor_account":       map[string]any{"scheme_name": "UK.OBIE.SortCodeAccountNumber", "identification": "08080021325698", "name": "ACME <Inc>", "secondary_identification": "0002"},
 			"remittance_information": map[string]any{"reference": "FRESCO-101", "unstructured": "Internal ops code"},
 		}},
-		[]string{"make this payment", "<dd>165.88 GBP</dd>", "<dd>ACME &lt;Inc&gt;</dd>", "<dd>08080021325698 0002 (SortCodeAccountNumber)</dd>", "<dd>FRESCO-101</dd>",
+		[]string{"make this payment", "<dd>165.88 GBP</dd>", "<dd>ACME &lt;Inc&gt;</dd>", "<dd>08080021325698, 0002 (sort code and account number)</dd>", "<dd>FRESCO-101</dd>",
 			"<dd>Internal ops code</dd>", `<input type="radio" id="acc-current"`, "From which account?"},
 		[]string{"acc-savings"},
 		map[string]any{"debtor_account": map[string]any{"scheme_name": "UK.OBIE.SortCodeAccountNumber", "identification": "20000112342002", "name": "Savings account"}},
@@ -225,13 +225,13 @@ func TestTellersAreChecked(t *testing.T) {
 	}
 	soon := began.Add(time.Minute).Unix()
 	for name, test := range map[string]struct{ authorization, class string }{
-		"nothing":       {"", "AuthorizationMissing"},
-		"no token":      {"Bearer x", "JWTDecodeError"},
-		"another key":   {sign(keys().bank, map[string]any{"data": data, "exp": soon}), "JWTDecodeError"},
-		"old":           {sign(keys().server, map[string]any{"data": data, "exp": began.Unix()}), "JWTExpiredSignature"},
-		"without end":   {sign(keys().server, map[string]any{"data": data}), "JWTExpiredSignature"},
-		"another alg":   {sign(keys().client, map[string]any{"data": data, "exp": soon}), "JWTDecodeError"},
-		"no scheme":     {strings.TrimPrefix(sign(keys().server, map[string]any{"data": data, "exp": soon}), "Bearer "), "AuthorizationMissing"},
+		"nothing":     {"", "AuthorizationMissing"},
+		"no token":    {"Bearer x", "JWTDecodeError"},
+		"another key": {sign(keys().bank, map[string]any{"data": data, "exp": soon}), "JWTDecodeError"},
+		"old":         {sign(keys().server, map[string]any{"data": data, "exp": began.Unix()}), "JWTExpiredSignature"},
+		"without end": {sign(keys().server, map[string]any{"data": data}), "JWTExpiredSignature"},
+		"another alg": {sign(keys().client, map[string]any{"data": data, "exp": soon}), "JWTDecodeError"},
+		"no scheme":   {strings.TrimPrefix(sign(keys().server, map[string]any{"data": data, "exp": soon}), "Bearer "), "AuthorizationMissing"},
 	} {
 		for _, path := range []string{"/consents", "/payment_consents", "/funds_check_consents", "/errors"} {
 			if status, class := l.send("POST", path, test.authorization); status != 400 || class != test.class {

@@ -82,6 +82,15 @@ func TestBankReadsAConsent(t *testing.T) {
 				t.Errorf("%s, with the authorization (-alone +with):\n%s", row.consent.ID, diff)
 			}
 		}
+		// Another client's is not shown, however the authorization came to name it.
+		foreign := &gatehouse.Authorization{
+			ID: "foreign", Provider: "alpha", ClientID: tppB, Request: gatehouse.AuthorizationRequest{ClientID: tppB, RedirectURI: callback, IntentID: "payment-1"},
+			Status: gatehouse.AuthorizationPending, BrowserHash: []byte("browser"), CreatedAt: w.clock.Now(), ExpiresAt: w.clock.Now().Add(time.Minute),
+		}
+		must(t, w.store.CreateAuthorization(t.Context(), foreign))
+		if a := w.connector("alpha", "GET", "/foreign", nil); a.StatusCode != 200 || !strings.Contains(a.Body, `"consent":null`) {
+			t.Errorf("of another client: %v", a)
+		}
 		visit := w.visit("alpha", query(tppA))
 		asked, _ := w.connector("alpha", "GET", "/"+visit.id, nil).JSON["data"].(map[string]any)
 		if consent, there := asked["consent"]; !there || consent != nil {
