@@ -63,6 +63,8 @@ const (
 	EventResourceServerDeleted EventKind = "resource_server.deleted"
 
 	EventPSUEntered EventKind = "psu.entered"
+
+	EventDatabaseRestored EventKind = "database.restored"
 )
 
 var eventKinds = []EventKind{
@@ -72,7 +74,7 @@ var eventKinds = []EventKind{
 	EventProviderCreated, EventProviderUpdated, EventProviderDeleted,
 	EventClientCreated, EventClientUpdated, EventClientDeleted,
 	EventResourceServerCreated, EventResourceServerDeleted,
-	EventPSUEntered,
+	EventPSUEntered, EventDatabaseRestored,
 }
 
 // EventKinds are all there are.

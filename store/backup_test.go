@@ -61,6 +61,7 @@ func aPast(t testing.TB, db *store.DB) {
 	codeless.CodeHash, codeless.CodeExpiresAt = nil, time.Time{}
 	must(t, db.CreateAuthorization(ctx, codeless))
 	must(t, db.ApproveAuthorization(ctx, "alpha", "codeless", aGrant("alpha", "codeless"), now))
+	authorised(t, db, "alpha", "consented")
 	approved(t, db, "alpha", "exchanged")
 	must(t, db.ExchangeCode(ctx, "alpha", "exchanged", anAccessToken("alpha", "exchanged", "exchanged"), aRefreshToken("alpha", "exchanged", "exchanged"), now))
 	must(t, db.CreateAuthorization(ctx, aVisit("alpha", "denied")))
@@ -190,7 +191,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	equal(t, len(faults), 0)
 	equal(t, r.BackupAt, now.Add(time.Second))
 	equal(t, r.RestoredAt, at)
-	equal(t, []int64{r.AuthorizationsVoided, r.GrantsEnded, r.Clients, r.Providers}, []int64{3, 2, 2, 1})
+	equal(t, []int64{r.AuthorizationsVoided, r.GrantsEnded, r.Clients, r.Providers}, []int64{4, 3, 2, 1})
 	equal(t, directory(t, dir), []string{"backup.db", "gatehouse.db"})
 
 	db = open(t, url)
@@ -220,11 +221,11 @@ func TestRestoreEpoch(t *testing.T) {
 		rotate         bool
 		ended, inForce int64
 	}{
-		{store.RevokeNone, false, 2, 2},
-		{store.RevokeNone, true, 2, 2},
-		{store.RevokeRotating, false, 2, 2},
-		{store.RevokeRotating, true, 4, 0},
-		{store.RevokeAll, false, 4, 0},
+		{store.RevokeNone, false, 3, 2},
+		{store.RevokeNone, true, 3, 2},
+		{store.RevokeRotating, false, 3, 2},
+		{store.RevokeRotating, true, 5, 0},
+		{store.RevokeAll, false, 5, 0},
 	} {
 		t.Run(fmt.Sprintf("%s %t", row.revoke, row.rotate), func(t *testing.T) {
 			storetest.Each(t, func(t *testing.T, url string) {
@@ -236,7 +237,7 @@ func TestRestoreEpoch(t *testing.T) {
 				r, err := db.RestoreEpoch(ctx, row.revoke, at)
 				must(t, err)
 				want := &store.Restored{
-					RestoredAt: at, LastWriteAt: now, AssertionsFrom: at.Add(time.Minute), AuthorizationsVoided: 3, GrantsEnded: row.ended,
+					RestoredAt: at, LastWriteAt: now, AssertionsFrom: at.Add(time.Minute), AuthorizationsVoided: 4, GrantsEnded: row.ended,
 					GrantsInForce: row.inForce, Clients: 2, Providers: 1, Rotating: []store.RotatingProvider{},
 				}
 				if row.rotate {
@@ -249,6 +250,10 @@ func TestRestoreEpoch(t *testing.T) {
 				_, g, err := db.AccessToken(ctx, "alpha", "standing")
 				must(t, err)
 				equal(t, g.RevokedAt.IsZero(), row.inForce > 0)
+				beside := raw(t, url)
+				equal(t, count(t, beside, `SELECT COUNT(*) FROM consents WHERE status = 'Revoked'`), 1)
+				equal(t, count(t, beside, `SELECT COUNT(*) FROM notices WHERE step = 'revoked'`), 1)
+				equal(t, count(t, beside, `SELECT COUNT(*) FROM events WHERE kind = 'database.restored'`), 1)
 				wantFaults(t, db)
 
 				// A second time, with an earlier clock, voids nothing and lets
@@ -285,6 +290,9 @@ func TestVerify(t *testing.T) {
 		{"successor of another grant", `UPDATE refresh_tokens SET successor_id = 'exchanged' WHERE id = 'standing'`, "successor that is no refresh token of the grant"},
 		{"approved for nothing", `UPDATE authorizations SET grant_id = NULL WHERE id = 'approved'`, "approved authorization without grant_id"},
 		{"approved for another", `UPDATE authorizations SET client_id = 'gone' WHERE id = 'approved'`, "approved authorization without its client's grant"},
+		{"authorised for nothing", `UPDATE consents SET grant_id = 'nobody'`, "authorised consent without its client's grant"},
+		{"authorised for another", `UPDATE consents SET client_id = 'gone'`, "authorised consent without its client's grant"},
+		{"ended alone", `UPDATE consents SET status = 'Revoked'`, "grant in force of a consent that has ended"},
 		{"exchanged for nothing", `UPDATE authorizations SET access_token_id = NULL WHERE id = 'exchanged'`, "exchanged authorization without access_token_id"},
 		{"spent and open", `UPDATE authorizations SET status = 'approved' WHERE id = 'exchanged'`, "spent authorization that is not exchanged"},
 		{"no key", `DELETE FROM signing_keys`, "provider without a signing key for its signing_alg"},

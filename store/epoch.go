@@ -68,7 +68,7 @@ func (db *DB) RestoreEpoch(ctx context.Context, revoke RevokeGrants, now time.Ti
 	defer tx.Rollback() // does nothing after Commit
 	r := &Restored{RestoredAt: milliseconds(now)}
 	s := &script{ctx: ctx, tx: tx}
-	at := unixMillis(now)
+	at, e := unixMillis(now), newEntry(ctx, now)
 
 	s.read(`SELECT MAX(at) FROM marks WHERE name = 'backup'`, timeField{&r.BackupAt})
 	s.read(`
@@ -98,6 +98,16 @@ func (db *DB) RestoreEpoch(ctx context.Context, revoke RevokeGrants, now time.Ti
 	if revoke == RevokeAll {
 		r.GrantsEnded += s.exec(`UPDATE grants SET revoked_at = $1 WHERE revoked_at IS NULL AND expires_at > $1`, at)
 	}
+	// The consents of what has ended end with it, and the banks hear of that.
+	s.exec(`
+		UPDATE consents SET status = 'Revoked', status_updated_at = $1, moved_event = $2 WHERE status = 'Authorised'
+		  AND EXISTS (SELECT 1 FROM grants g WHERE g.provider = consents.provider AND g.id = consents.grant_id AND g.revoked_at = $1)`, at, e.id)
+	s.exec(`
+		INSERT INTO notices (provider, consent_id, step, due_at, attempts, created_at)
+		SELECT provider, id, 'revoked', $1, 0, $1 FROM consents WHERE moved_event = $2
+		ON CONFLICT (provider, consent_id, step) DO NOTHING`, at, e.id)
+	restored := e.event(gatehouse.EventDatabaseRestored, string(revoke), `'', '', '', '' WHERE 1 = 1`)
+	s.exec(restored.sql, restored.args...)
 	s.read(`SELECT COUNT(*) FROM grants WHERE revoked_at IS NULL AND expires_at > $1`, &r.GrantsInForce, at)
 	s.read(`SELECT COUNT(*) FROM clients WHERE status <> 'deleted'`, &r.Clients)
 	s.read(`SELECT COUNT(*) FROM providers WHERE deleted_at IS NULL`, &r.Providers)

@@ -105,6 +105,15 @@ func contradictions(ctx context.Context, db *sql.DB, now time.Time) ([]Fault, er
 			WHERE a.provider NOT IN (SELECT code FROM providers WHERE deleted_at IS NOT NULL)
 			  AND a.status IN ('approved', 'exchanged') AND a.decided_at > $1 AND NOT EXISTS
 				(SELECT 1 FROM grants g WHERE g.provider = a.provider AND g.id = a.grant_id AND g.client_id = a.client_id)`, kept)},
+		{"authorised consent without its client's grant", query(`
+			SELECT c.provider || '/' || c.id FROM consents c
+			WHERE c.provider NOT IN (SELECT code FROM providers WHERE deleted_at IS NOT NULL)
+			  AND c.status = 'Authorised' AND c.keep_until > $1 AND NOT EXISTS
+				(SELECT 1 FROM grants g WHERE g.provider = c.provider AND g.id = c.grant_id AND g.client_id = c.client_id
+				 AND g.intent_id COLLATE "binary" = c.id)`, unixMillis(now))},
+		{"grant in force of a consent that has ended", query(`
+			SELECT g.provider || '/' || g.id FROM grants g JOIN consents c ON c.provider = g.provider AND c.id = g.intent_id COLLATE "binary"
+			WHERE c.status <> 'Authorised' AND g.revoked_at IS NULL AND g.expires_at > $1`, unixMillis(now))},
 		{"approved authorization without grant_id", query(`
 			SELECT a.provider || '/' || a.id FROM authorizations a WHERE a.status IN ('approved', 'exchanged') AND a.grant_id IS NULL`)},
 		{"exchanged authorization without access_token_id", query(`

@@ -35,7 +35,7 @@ func (c *cli) inspect(look action) func(*cobra.Command, []string) error {
 // program, and seals the events of it: no server need be running.
 func (c *cli) administer(change action) func(*cobra.Command, []string) error {
 	return c.inspect(func(ctx context.Context, a *admin.Admin, args []string) error {
-		ctx = gatehouse.WithOrigin(ctx, gatehouse.Origin{Actor: gatehouse.ActorOperator, Name: operator()})
+		ctx = byOperator(ctx)
 		if err := change(ctx, a, args); err != nil {
 			return err
 		}
@@ -44,6 +44,11 @@ func (c *cli) administer(change action) func(*cobra.Command, []string) error {
 		}
 		return nil
 	})
+}
+
+// byOperator says that an operator decides what is done with the context.
+func byOperator(ctx context.Context) context.Context {
+	return gatehouse.WithOrigin(ctx, gatehouse.Origin{Actor: gatehouse.ActorOperator, Name: operator()})
 }
 
 // operator is the name of the user that the operating system knows.

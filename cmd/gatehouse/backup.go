@@ -56,7 +56,7 @@ func (c *cli) restoreCommand() *cobra.Command {
 			if o.KEK, err = config.kek(); err != nil {
 				return err
 			}
-			report, faults, err := store.Restore(cmd.Context(), config.Database, args[0], o)
+			report, faults, err := store.Restore(byOperator(cmd.Context()), config.Database, args[0], o)
 			if err != nil {
 				return prefixed("restore", err)
 			}
@@ -96,7 +96,7 @@ func (c *cli) restoreEpochCommand() *cobra.Command {
 				return err
 			}
 			defer db.Close()
-			report, err := db.RestoreEpoch(cmd.Context(), revoke, time.Now())
+			report, err := db.RestoreEpoch(byOperator(cmd.Context()), revoke, time.Now())
 			if err != nil {
 				return err
 			}
