@@ -42,11 +42,7 @@ func accessPath(p *provider) string { return "/oidc/" + p.Code + "/access" }
 // handOver serves POST /api/connectors/ob/v1/psu_sessions: the bank, which has
 // authenticated its customer, gets a link for the customer's browser.
 func (s *Server) handOver(w http.ResponseWriter, r *http.Request, _ *provider) error {
-	p, err := s.authenticateConnector(r)
-	if err != nil {
-		return err
-	}
-	body, err := readSigned(r)
+	p, body, err := s.signedCall(r)
 	if err != nil {
 		return err
 	}

@@ -88,11 +88,7 @@ func (s *Server) moveConsent(w http.ResponseWriter, r *http.Request, c *gatehous
 // is kept of the payment. One that is accepted uses its consent up; one that is
 // rejected moved no money, and the consent stays as it is.
 func (s *Server) paymentStatus(w http.ResponseWriter, r *http.Request, _ *provider) error {
-	p, err := s.authenticateConnector(r)
-	if err != nil {
-		return err
-	}
-	body, err := readSigned(r)
+	p, body, err := s.signedCall(r)
 	if err != nil {
 		return err
 	}

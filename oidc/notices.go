@@ -198,7 +198,6 @@ func retryDelay(attempts int) time.Duration {
 	if doubled := attempts - 1; doubled < 12 { // 2^12 seconds are more than an hour
 		delay = firstRetry << doubled
 	}
-	delay = min(delay, maxRetry)
 	var b [8]byte
 	rand.Read(b[:])
 	return delay - time.Duration(binary.BigEndian.Uint64(b[:])%uint64(delay/2))

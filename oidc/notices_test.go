@@ -442,17 +442,17 @@ func TestBreaker(t *testing.T) {
 			w := sqliteWorld(t)
 			w.clock.advance(time.Hour)
 			var well atomic.Bool
-			asked, go_on := make(chan struct{}, 100), make(chan struct{})
+			asked, goOn := make(chan struct{}, 100), make(chan struct{})
 			bank := w.told("alpha", func(rw http.ResponseWriter, call bankHeard) {
 				if !well.Load() {
 					hurt(rw, call)
 					return
 				}
 				asked <- struct{}{}
-				<-go_on
+				<-goOn
 				io.WriteString(rw, "{}")
 			})
-			const consents = 20
+			const consents = 14
 			for i := range consents {
 				w.consent("alpha", tppA, fmt.Sprint("c-", i))
 			}
@@ -460,13 +460,13 @@ func TestBreaker(t *testing.T) {
 			// Each failure makes room for another call, until five have failed;
 			// those that were under way may fail, too.
 			failed := 0
-			for eventuallyIdle := false; !eventuallyIdle; {
+			for idle := false; !idle; {
 				if got := teller.next(); got.Again <= 0 {
 					t.Fatalf("settled %+v", got)
 				}
 				failed++
 				teller.look()
-				eventuallyIdle = int64(failed) == teller.claimed.Load()
+				idle = int64(failed) == teller.claimed.Load()
 			}
 			if failed < 5 || failed > 5+3 {
 				t.Errorf("%d calls failed before the bank was left alone", failed)
@@ -490,7 +490,11 @@ func TestBreaker(t *testing.T) {
 			teller.look()
 			receive(t, asked, "the probe")
 			teller.wantIdle() // one at a time
-			close(go_on)
+			goOn <- struct{}{}
+			for range 4 { // and then as ever
+				receive(t, asked, "a call")
+			}
+			close(goOn)
 			for range consents {
 				if got := teller.next(); got.Again != delivered {
 					t.Fatalf("settled %+v", got)

@@ -39,6 +39,17 @@ func (s *Server) authenticateConnector(r *http.Request) (*provider, error) {
 	return s.provider(r.Context(), stored.Code)
 }
 
+// signedCall returns the provider whose connector makes a call, and its body,
+// whose signature is still to be checked.
+func (s *Server) signedCall(r *http.Request) (*provider, []byte, error) {
+	p, err := s.authenticateConnector(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	body, err := readSigned(r)
+	return p, body, err
+}
+
 // readSigned returns the body of a signed call.
 func readSigned(r *http.Request) ([]byte, error) {
 	if !slices.Contains([]string{"application/jwt", "application/jose"}, mediaType(r)) {
@@ -49,11 +60,7 @@ func readSigned(r *http.Request) ([]byte, error) {
 
 // begin serves POST /api/connectors/ob/v1/authorizations.
 func (s *Server) begin(w http.ResponseWriter, r *http.Request, _ *provider) error {
-	p, err := s.authenticateConnector(r)
-	if err != nil {
-		return err
-	}
-	body, err := readSigned(r)
+	p, body, err := s.signedCall(r)
 	if err != nil {
 		return err
 	}

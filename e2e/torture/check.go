@@ -233,11 +233,13 @@ func (l *ledger) findEnds() {
 	}
 	for _, c := range l.calls {
 		f := l.families[c.token]
-		if c.kind != revoke || f == nil {
+		if c.kind != revoke && c.kind != withdraw || f == nil {
 			continue
 		}
-		switch c.outcome {
-		case ok:
+		switch {
+		case c.outcome == ok && c.kind == withdraw:
+			f.end(c, "its consent was revoked")
+		case c.outcome == ok:
 			// RFC 7009 §2.2: a token that is not valid, such as an expired one,
 			// is answered alike.
 			if t := l.tokens[c.token]; t == nil || t.isGood(c) {
@@ -245,7 +247,7 @@ func (l *ledger) findEnds() {
 			} else {
 				f.mayEnd(c)
 			}
-		case unknown:
+		case c.outcome == unknown:
 			f.mayEnd(c)
 		}
 	}

@@ -123,6 +123,7 @@ func TestFindings(t *testing.T) {
 			}
 		}, "c"},
 		{"a token works after it was revoked", func(s *story) { s.gone.active = true }, "c"},
+		{"a token works after its consent was revoked", func(s *story) { s.revoked.kind, s.gone.active = withdraw, true }, "c"},
 		{"a refresh works after a revocation", func(s *story) { s.late.outcome, s.late.status, s.late.fault = ok, 200, "" }, "c"},
 		{"a token works after a revocation without an answer", func(s *story) {
 			s.gone.active = true

@@ -41,6 +41,8 @@ const (
 	refresh     kind = "refresh"
 	revoke      kind = "revoke"
 	introspect  kind = "introspect"
+	lodge       kind = "lodge"
+	withdraw    kind = "withdraw"
 	public      kind = "public" // discovery, JWKS, liveness
 )
 
@@ -56,7 +58,7 @@ type call struct {
 	client   string
 	jti      string // of the assertion; "" for a client with a secret
 	code     string // begin, verdict, exchange
-	token    string // refresh, revoke, introspect
+	token    string // refresh, revoke, introspect, withdraw: one of the grant
 	approves bool   // verdict
 
 	// What came back.

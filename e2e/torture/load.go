@@ -16,12 +16,15 @@ type caller struct {
 	party  *party
 	grants []*grant // that it goes on using
 	spent  []spentAssertion
+	// visited is the last visit to a bank.
+	visited struct{ code, consent string }
 }
 
 // A grant is what a caller knows about one of its grants.
 type grant struct {
 	bank    *bank
 	code    string // "" for client_credentials
+	consent string // "" without one
 	access  []string
 	refresh string
 	older   []string // refresh tokens that were replaced
@@ -58,6 +61,7 @@ var acts = []act{
 	{5, (*caller).refreshTwice},
 	{6, (*caller).stealRefreshToken},
 	{6, (*caller).revokeGrant},
+	{6, (*caller).withdrawConsent},
 	{14, (*caller).lookAtToken},
 	{4, (*caller).readPublic},
 }
@@ -94,7 +98,11 @@ func (c *caller) keep(b *bank, a *call) {
 	if len(c.grants) == maxGrants {
 		c.forget(c.grants[c.random.below(maxGrants)])
 	}
-	c.grants = append(c.grants, &grant{bank: b, code: a.code, access: []string{a.access}, refresh: a.refresh})
+	g := &grant{bank: b, code: a.code, access: []string{a.access}, refresh: a.refresh}
+	if a.code == c.visited.code {
+		g.consent = c.visited.consent
+	}
+	c.grants = append(c.grants, g)
 }
 
 func (c *caller) forget(g *grant) {
@@ -197,10 +205,12 @@ func (c *caller) authorize(ctx context.Context, b *bank, approve bool) (code str
 	// A begin without an answer is not repeated: its code is then taken, and
 	// its authorization unknown to the bank.
 	code = c.id("code")
-	a, id := c.begin(ctx, c.replica(), b, c.party, code)
+	consentID := c.lodgeConsent(ctx, b)
+	a, id := c.begin(ctx, c.replica(), b, c.party, code, consentID)
 	if a.outcome != ok {
 		return ""
 	}
+	c.visited.code, c.visited.consent = code, consentID
 	if c.random.in(10) { // too early: 425, and the code stays good
 		c.exchange(ctx, c.replica(), b, c.party, code)
 	}
@@ -209,6 +219,19 @@ func (c *caller) authorize(ctx context.Context, b *bank, approve bool) (code str
 		return ""
 	}
 	return code
+}
+
+// lodgeConsent lodges a consent for every second visit; "" stands for none.
+func (c *caller) lodgeConsent(ctx context.Context, b *bank) string {
+	if c.random.in(2) {
+		return ""
+	}
+	own := c.credentials(ctx, c.replica(), b, c.party, assertion{})
+	if own.outcome != ok {
+		return ""
+	}
+	_, consentID := c.lodge(ctx, c.replica(), b, c.party, own.access)
+	return consentID
 }
 
 // visitBank is the ordinary flow. A code whose exchange had no answer is
@@ -317,6 +340,16 @@ func (c *caller) revokeGrant(ctx context.Context) {
 		token = g.refresh
 	}
 	c.insist(ctx, func(r *replica) *call { return c.revoke(ctx, r, g.bank, c.party, token) })
+	c.lookBack(ctx, g)
+}
+
+// withdrawConsent ends a grant by its consent, as the bank does.
+func (c *caller) withdrawConsent(ctx context.Context) {
+	g := c.grant()
+	if g == nil || g.consent == "" {
+		return
+	}
+	c.insist(ctx, func(r *replica) *call { return c.withdraw(ctx, r, g.bank, c.party, g.consent, g.access[0]) })
 	c.lookBack(ctx, g)
 }
 

@@ -90,6 +90,7 @@ type answerBody struct {
 	Message     string `json:"error_message"`
 	Data        struct {
 		AuthorizationID string `json:"authorization_id"`
+		ConsentID       string `json:"ConsentId"`
 	} `json:"data"`
 }
 
@@ -132,7 +133,7 @@ func (w *world) ask(req *http.Request, c *call) (body answerBody) {
 		c.fault, c.description = body.Class, body.Message
 	}
 	switch {
-	case res.StatusCode == http.StatusOK:
+	case res.StatusCode/100 == 2:
 		c.outcome = ok
 		c.access, c.refresh, c.life = body.Access, body.Refresh, time.Duration(body.ExpiresIn)*time.Second
 		c.active = body.Active != nil && *body.Active
@@ -218,11 +219,35 @@ func (w *world) introspect(ctx context.Context, r *replica, b *bank, p *party, t
 	return c
 }
 
+// lodge lodges a consent (docs/connector.md has what becomes of it); token is
+// one of the client's own.
+func (w *world) lodge(ctx context.Context, r *replica, b *bank, p *party, token string) (c *call, consentID string) {
+	c = &call{kind: lodge, provider: b.code, client: p.id}
+	req, err := http.NewRequest(http.MethodPost, r.url+"/api/"+b.code+"/open-banking/v3.1/aisp/account-access-consents",
+		strings.NewReader(`{"Data":{"Permissions":["ReadAccountsBasic"]},"Risk":{}}`))
+	if err != nil {
+		panic(err) // the URL is ours
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+token)
+	return c, w.do(ctx, r, req, c).Data.ConsentID
+}
+
+// withdraw revokes the consent of the grant that a token is of, as the bank.
+func (w *world) withdraw(ctx context.Context, r *replica, b *bank, p *party, consentID, token string) *call {
+	c := &call{kind: withdraw, provider: b.code, client: p.id, token: token}
+	w.do(ctx, r, w.signed(r, b, http.MethodPatch, "consents/"+consentID+"/revoke", map[string]any{}), c)
+	return c
+}
+
 // begin tells the server that a PSU came to the bank, and the bank's code.
-func (w *world) begin(ctx context.Context, r *replica, b *bank, p *party, code string) (c *call, authorizationID string) {
+func (w *world) begin(ctx context.Context, r *replica, b *bank, p *party, code, consentID string) (c *call, authorizationID string) {
 	query := url.Values{"response_type": {"code"}, "client_id": {p.id}, "redirect_uri": {redirectURI}, "scope": {"openid accounts"}, "state": {"s"}}
+	if consentID != "" {
+		query.Set("claims", `{"id_token":{"openbanking_intent_id":{"value":"`+consentID+`","essential":true}}}`)
+	}
 	c = &call{kind: begin, provider: b.code, client: p.id, code: code}
-	req := w.signed(r, b, http.MethodPost, "", map[string]any{
+	req := w.signed(r, b, http.MethodPost, "authorizations", map[string]any{
 		"authorize_url": "https://" + b.code + ".example/authorize?" + query.Encode(),
 		"auth_code":     code,
 		"auth_code_exp": time.Now().Add(r.clock().offset + codeLife).UTC().Format(time.RFC3339),
@@ -237,7 +262,7 @@ func (w *world) verdict(ctx context.Context, r *replica, b *bank, p *party, code
 		data = map[string]any{"status": "approved", "user_id": "user-" + p.id}
 	}
 	c := &call{kind: verdict, provider: b.code, client: p.id, code: code, approves: approve}
-	w.do(ctx, r, w.signed(r, b, http.MethodPut, "/"+authorizationID, data), c)
+	w.do(ctx, r, w.signed(r, b, http.MethodPut, "authorizations/"+authorizationID, data), c)
 	return c
 }
 
@@ -247,7 +272,7 @@ func (w *world) signed(r *replica, b *bank, method, path string, data any) *http
 	if err != nil {
 		panic(err) // the key is ours
 	}
-	req, err := http.NewRequest(method, r.url+"/api/connectors/ob/v1/authorizations"+path, strings.NewReader(body))
+	req, err := http.NewRequest(method, r.url+"/api/connectors/ob/v1/"+path, strings.NewReader(body))
 	if err != nil {
 		panic(err) // the URL is ours
 	}
