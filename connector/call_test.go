@@ -221,6 +221,8 @@ func TestRetryAfter(t *testing.T) {
 
 // A bank that does not answer, or not to the end, costs no more than the
 // deadline.
+//
+// Proves: N21
 func TestHangingBank(t *testing.T) {
 	for name, begin := range map[string]func(w http.ResponseWriter){
 		"before the answer": func(http.ResponseWriter) {},
@@ -247,6 +249,8 @@ func TestHangingBank(t *testing.T) {
 
 // A bank must show a certificate of an authority that is trusted, and sees
 // ours when it asks for one.
+//
+// Proves: N21
 func TestCallTLS(t *testing.T) {
 	var shown []*x509.Certificate
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

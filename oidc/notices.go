@@ -24,7 +24,7 @@ const (
 	// callsAtOnce bounds the calls of this process to one bank.
 	callsAtOnce = 4
 	// noticeLease is how long a notice belongs to the process that claimed it:
-	// longer than a call and its report may take.
+	// longer than a call may take, with what the store is asked around it.
 	noticeLease = 30 * time.Second
 	// A notice is told again after firstRetry, then after twice as long each
 	// time, up to maxRetry, until it is noticeLife old.
@@ -120,7 +120,7 @@ func (s *Server) tell(ctx context.Context, l *line, n *gatehouse.Notice) {
 	switch {
 	case err == nil && (call == nil || answer.Taken()):
 		err = s.Store.NoticeDelivered(settling, n)
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		err = s.Store.NoticeFailed(settling, n, now, now)
 	default:
 		err = s.Store.NoticeFailed(settling, n, s.again(n, answer, err, now), now)
