@@ -185,8 +185,8 @@ func checkX5C(jwk Claims, key *rsa.PublicKey) error {
 	if len(chain) == 0 {
 		return &ClaimError{"x5c", "is empty"}
 	}
-	der, err := base64.StdEncoding.DecodeString(chain[0])
-	if err != nil {
+	der, err := base64.StdEncoding.Strict().DecodeString(chain[0])
+	if err != nil || strings.ContainsAny(chain[0], "\r\n") { // which encoding/base64 skips
 		return &ClaimError{"x5c", "is not base64"}
 	}
 	certificate, err := x509.ParseCertificate(der)

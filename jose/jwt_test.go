@@ -45,14 +45,14 @@ func TestParseHeader(t *testing.T) {
 		{"white space", " {\n\"alg\" : \"RS256\"\t}\r\n", ""},
 		{"escaped name", `{"\u0061lg":"RS256"}`, ""},
 		{"x5t", `{"alg":"RS256","x5t":"a","x5t#S256":"b"}`, ""},
-		{"unknown members", `{"alg":"RS256","Alg":"none","http://openbanking.org.uk/iat":1}`, ""},
+		{"all that there may be", `{"alg":"RS256","kid":"k","typ":"JWT","cty":"json","x5t":"a","x5t#S256":"b"}`, ""},
 		{"kid of 255", `{"alg":"RS256","kid":"` + strings.Repeat("k", 255) + `"}`, ""},
 		{"cty other", `{"alg":"RS256","cty":"json"}`, ""},
-		{"depth 32", `{"alg":"RS256","x":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`, ""},
-		{"brackets in a string", `{"alg":"RS256","x":"\"` + strings.Repeat("[{", 40) + `"}`, ""},
+		{"depth 32", `{"alg":"RS256","x5t":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`, ""},
+		{"brackets in a string", `{"alg":"RS256","x5t":"\"` + strings.Repeat("[{", 40) + `"}`, ""},
 
 		{"alg missing", `{"typ":"JWT"}`, "header alg is missing"},
-		{"alg in capitals", `{"ALG":"RS256"}`, "header alg is missing"},
+		{"alg in capitals", `{"ALG":"RS256"}`, "header has a member besides alg, kid, typ, cty, x5t, x5t#S256"},
 		{"alg null", `{"alg":null}`, "header alg is not a string"},
 		{"alg array", `{"alg":["RS256"]}`, "header alg is not a string"},
 		{"alg number", `{"alg":256}`, "header alg is not a string"},
@@ -82,13 +82,16 @@ func TestParseHeader(t *testing.T) {
 		{"half a surrogate pair", `{"alg":"RS256","x":"\ud800"}`, "header: not JSON"},
 		{"alg twice", `{"alg":"RS256","alg":"none"}`, "header: repeated member name"},
 		{"alg twice by an escape", `{"alg":"RS256","\u0061lg":"none"}`, "header: repeated member name"},
-		{"twice inside", `{"alg":"RS256","x":[{"a":1,"a":1}]}`, "header: repeated member name"},
+		{"twice inside", `{"alg":"RS256","x5t":[{"a":1,"a":1}]}`, "header: repeated member name"},
 		{"depth 33", `{"alg":"RS256","x":` + strings.Repeat("[", 32) + strings.Repeat("]", 32) + `}`, "header: nested deeper than 32 levels"},
 		{"depth 2000", `{"alg":"RS256","x":` + strings.Repeat(`{"":`, 2000) + `1` + strings.Repeat("}", 2001), "header: nested deeper than 32 levels"},
 	}
-	for _, name := range []string{"crit", "b64", "jku", "jwk", "x5u", "x5c", "enc", "zip", "epk", "apu", "apv", "iv", "tag", "p2s", "p2c"} {
+	// Registered (IANA, JSON Web Signature and Encryption Header Parameters), spelled like a registered one, or nobody's.
+	for name := range strings.FieldsSeq(`crit b64 jku jwk x5u x5c enc zip epk apu apv iv tag p2s p2c iss sub aud exp url nonce ppt svt trust_chain
+		Alg ALG KID Kid Typ x5T x5t#s256 \u0430lg \u212aid alg\u0000 \u0020alg http://openbanking.org.uk/iat constructor __proto__ x`) {
 		for _, value := range []string{`null`, `[]`, `"https://evil.example/"`, `["exp"]`} {
-			rows = append(rows, struct{ name, header, want string }{name + " " + value, `{"alg":"RS256","` + name + `":` + value + `}`, "header " + name + " is not accepted"})
+			rows = append(rows, struct{ name, header, want string }{name + " " + value, `{"alg":"RS256","` + name + `":` + value + `}`,
+				"header has a member besides alg, kid, typ, cty, x5t, x5t#S256"})
 		}
 	}
 	for _, row := range rows {

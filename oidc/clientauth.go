@@ -170,8 +170,12 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	if err != nil {
 		return nil, badAssertion(err)
 	}
-	if err := token.Verify(keys, algsFor(c.TokenEndpointAuthSigningAlg)...); err != nil {
-		return nil, badAssertion(err)
+	wrong, err := s.verify(ctx, token, keys, algsFor(c.TokenEndpointAuthSigningAlg)...)
+	if err != nil {
+		return nil, err
+	}
+	if wrong != nil {
+		return nil, badAssertion(wrong)
 	}
 	aud, single, err := token.Claims.Audience()
 	if err != nil {

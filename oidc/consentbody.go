@@ -64,11 +64,15 @@ func (s *Server) openConsentToken(r *http.Request, p *provider, c *client, text 
 		return nil, badConsentToken("typ", "is of another kind of token")
 	}
 	keys, err := s.keysOf(r.Context(), c, p, token.KID)
-	if err == nil {
-		err = token.Verify(keys, algsFor(c.RequestObjectSigningAlg)...)
-	}
 	if err != nil {
 		return nil, refusal(codeSignatureInvalid, "", "the body: "+err.Error())
+	}
+	wrong, err := s.verify(r.Context(), token, keys, algsFor(c.RequestObjectSigningAlg)...)
+	if err != nil {
+		return nil, err
+	}
+	if wrong != nil {
+		return nil, refusal(codeSignatureInvalid, "", "the body: "+wrong.Error())
 	}
 	claims := token.Claims
 	if iss, sent, err := claims.OptionalString("iss"); err != nil || sent && iss != c.ID {

@@ -89,7 +89,7 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request, p *provider)
 		writeJSON(w, http.StatusOK, answer)
 		return nil
 	}
-	signed, err := s.signIntrospection(p, caller, answer)
+	signed, err := s.signIntrospection(r.Context(), p, caller, answer)
 	if err != nil {
 		return err
 	}
@@ -240,12 +240,12 @@ const typeTokenIntrospection = "token-introspection+jwt"
 
 // signIntrospection signs an answer for its caller (RFC 9701 §5). It has no sub
 // and no exp, so that it can pass for no other token (§8.1).
-func (s *Server) signIntrospection(p *provider, caller string, answer introspection) (string, error) {
+func (s *Server) signIntrospection(ctx context.Context, p *provider, caller string, answer introspection) (string, error) {
 	key, err := p.signingKey(p.SigningAlg)
 	if err != nil {
 		return "", err
 	}
-	return key.Sign(typeTokenIntrospection, struct {
+	return s.sign(ctx, p, caller, key, typeTokenIntrospection, struct {
 		Issuer        string        `json:"iss"`
 		Audience      string        `json:"aud"`
 		IssuedAt      int64         `json:"iat"`

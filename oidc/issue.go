@@ -3,9 +3,9 @@ package oidc
 // Tokens: RFC 6749 §5.1, OpenID Connect Core §2.
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
 	"slices"
 	"time"
 
@@ -54,7 +54,7 @@ type issueOptions struct {
 
 // issue makes and signs the tokens of a grant. It changes nothing: the tokens
 // mean something only once the store has them.
-func (s *Server) issue(p *provider, c *client, g *gatehouse.Grant, o issueOptions, now time.Time) (*issued, error) {
+func (s *Server) issue(ctx context.Context, p *provider, c *client, g *gatehouse.Grant, o issueOptions, now time.Time) (*issued, error) {
 	expires := now.Add(time.Duration(p.rules.AccessTokenLifetime))
 	if end := g.EndsAt(); expires.After(end) {
 		expires = end
@@ -97,8 +97,8 @@ func (s *Server) issue(p *provider, c *client, g *gatehouse.Grant, o issueOption
 	if !g.AuthTime.IsZero() {
 		claims.AuthTime = g.AuthTime.Unix()
 	}
-	if t.response.IDToken, err = key.Sign("JWT", claims); err != nil {
-		return nil, fmt.Errorf("sign id_token: %w", err)
+	if t.response.IDToken, err = s.sign(ctx, p, c.ID, key, "JWT", claims); err != nil {
+		return nil, err
 	}
 	return t, nil
 }

@@ -200,8 +200,12 @@ func (s *Server) openRegistration(ctx context.Context, g *registration) error {
 	if typ := mediaSubtype(g.token.Typ); typ != "" && typ != "jwt" {
 		return badMetadata("the registration request is of another typ")
 	}
-	if err := g.token.Verify(keys, jose.PS256); err != nil {
-		return badMetadata("the registration request: " + err.Error())
+	wrong, err := s.verify(ctx, g.token, keys, jose.PS256)
+	if err != nil {
+		return err
+	}
+	if wrong != nil {
+		return badMetadata("the registration request: " + wrong.Error())
 	}
 	return s.checkRequest(ctx, g)
 }

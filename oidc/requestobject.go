@@ -34,8 +34,12 @@ func (s *Server) openRequestObject(ctx context.Context, p *provider, c *client, 
 	if err != nil {
 		return nil, badRequestObject("request: " + err.Error())
 	}
-	if err := token.Verify(keys, algsFor(c.RequestObjectSigningAlg)...); err != nil {
-		return nil, badRequestObject("request: " + err.Error())
+	wrong, err := s.verify(ctx, token, keys, algsFor(c.RequestObjectSigningAlg)...)
+	if err != nil {
+		return nil, err
+	}
+	if wrong != nil {
+		return nil, badRequestObject("request: " + wrong.Error())
 	}
 	claims := token.Claims
 	for _, name := range []string{"iss", "client_id"} {

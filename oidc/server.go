@@ -46,6 +46,8 @@ type Server struct {
 	clients   cache[*client]
 	addresses addressLimits
 	notices   bell // rung when a notice was written
+
+	verifying, signing queue
 }
 
 // Limits of a request; those of headers and connections are the listener's.
@@ -157,6 +159,7 @@ func (s *Server) serve(route route) http.Handler {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), requestDeadline)
 		defer cancel()
+		ctx = context.WithValue(ctx, addressKey{}, clientAddress(r))
 		r = r.WithContext(gatehouse.WithOrigin(ctx, gatehouse.Origin{Actor: route.actor, RequestID: w.requestID}))
 		r.Body = http.MaxBytesReader(w, r.Body, route.limit)
 

@@ -58,8 +58,12 @@ func (s *Server) openStatement(ctx context.Context, text string) (*softwareState
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if err := token.Verify(keys, gatehouse.Algs()...); err != nil {
-		return nil, badStatement(err.Error())
+	wrong, err := s.verify(ctx, token, keys, gatehouse.Algs()...)
+	if err != nil {
+		return nil, err
+	}
+	if wrong != nil {
+		return nil, badStatement(wrong.Error())
 	}
 	if err := checkStatementTimes(token.Claims, directory, s.Now()); err != nil {
 		return nil, err

@@ -129,7 +129,7 @@ func (s *Server) exchangeCode(ctx context.Context, p *provider, c *client, in pa
 	}
 	// Sign first, then let one transaction decide: a code spent before a fault
 	// of the signer would be lost.
-	t, err := s.issue(p, c, grant, issueOptions{scope: scope, nonce: a.Request.Nonce, refresh: true}, now)
+	t, err := s.issue(ctx, p, c, grant, issueOptions{scope: scope, nonce: a.Request.Nonce, refresh: true}, now)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (s *Server) clientCredentials(ctx context.Context, p *provider, c *client, 
 		CreatedAt: now, ExpiresAt: now.Add(time.Duration(p.rules.GrantLifetime)),
 	}
 	five := p.Profile == gatehouse.ProfilePSD2
-	t, err := s.issue(p, c, grant, issueOptions{scope: scope, refresh: five, noIDToken: !five}, now)
+	t, err := s.issue(ctx, p, c, grant, issueOptions{scope: scope, refresh: five, noIDToken: !five}, now)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func (s *Server) refresh(ctx context.Context, p *provider, c *client, in params)
 		return nil, err
 	}
 	// OpenID Connect Core §12.2: no nonce in the ID Token of a refresh.
-	t, err := s.issue(p, c, grant, issueOptions{scope: scope}, now)
+	t, err := s.issue(ctx, p, c, grant, issueOptions{scope: scope}, now)
 	if err != nil {
 		return nil, err
 	}
