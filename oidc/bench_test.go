@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -137,6 +138,111 @@ func BenchmarkBesideASlowKeySource(b *testing.B) {
 			b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 			b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
 		})
+	}
+}
+
+// BenchmarkBesideWorstCaseAssertions is what a client waits for a token while
+// another sends 50 assertions a second that cost the most: as long as may be,
+// rightly signed with 4096 bits. Bound: p99 below 250 ms.
+//
+// Proves: N19
+func BenchmarkBesideWorstCaseAssertions(b *testing.B) {
+	big, err := jose.GenerateKey(jose.PS256, 4096)
+	must(b, err)
+	for _, perSecond := range []int{0, 50, 0, 50} {
+		b.Run(fmt.Sprintf("assertions=%d", perSecond), func(b *testing.B) {
+			w := sqliteWorld(b)
+			w.addClient(gatehouse.Client{ID: "costly", JWKS: jwks(b, big.Public())})
+			bodies := make([]string, 200)
+			for i := range bodies {
+				assertion := w.assertionClaims("alpha", "costly")
+				empty, err := big.Sign("JWT", assertion.with(claims{"padding": ""}))
+				must(b, err)
+				full, err := big.Sign("JWT", assertion.with(claims{"padding": strings.Repeat("x", (jose.MaxSize-len(empty))*3/4-1)}))
+				must(b, err)
+				bodies[i] = clientCredentials.with(form{"client_assertion_type": assertionType, "client_assertion": full}).encode()
+			}
+			if a := w.do("POST", "/api/oidc/alpha/tokens", formHeader, bodies[0]); a.StatusCode != 200 {
+				b.Fatal(a)
+			}
+			var costly sync.WaitGroup
+			over := make(chan struct{})
+			if perSecond > 0 {
+				every := time.NewTicker(time.Second / time.Duration(perSecond))
+				defer every.Stop()
+				costly.Go(func() {
+					for i := 1; ; i++ {
+						select {
+						case <-over:
+							return
+						case <-every.C:
+							costly.Go(func() { w.do("POST", "/api/oidc/alpha/tokens", formHeader, bodies[i%len(bodies)]) })
+						}
+					}
+				})
+			}
+			w.reportWaits(b, tppA, 250*time.Millisecond)
+			close(over)
+			costly.Wait()
+		})
+	}
+}
+
+// BenchmarkBesideAFlood is what a client waits for a token while 64 callers of
+// another ask for tokens as fast as they are answered, at the same bank and at
+// another. Bound: p99 below 250 ms.
+func BenchmarkBesideAFlood(b *testing.B) {
+	for _, flood := range []struct {
+		name, provider string
+		callers        int
+	}{{"alone", "", 0}, {"same-bank", "alpha", 64}, {"other-bank", "beta", 64}} {
+		b.Run(flood.name, func(b *testing.B) {
+			w := sqliteWorld(b)
+			var callers sync.WaitGroup
+			over := make(chan struct{})
+			header := formHeader.Clone()
+			header.Set("Authorization", basicHeader(basic, secret))
+			var served atomic.Int64
+			for range flood.callers {
+				callers.Go(func() {
+					for {
+						select {
+						case <-over:
+							return
+						default:
+							if w.do("POST", "/api/oidc/"+flood.provider+"/tokens", header, clientCredentials.encode()).StatusCode == 200 {
+								served.Add(1)
+							}
+						}
+					}
+				})
+			}
+			began := time.Now()
+			w.reportWaits(b, tppA, 250*time.Millisecond)
+			b.ReportMetric(float64(served.Load())/time.Since(began).Seconds(), "flood/s")
+			close(over)
+			callers.Wait()
+		})
+	}
+}
+
+// reportWaits measures how long a client waits for tokens at alpha.
+func (w *world) reportWaits(b *testing.B, client string, bound time.Duration) {
+	took := make([]time.Duration, 0, b.N)
+	for b.Loop() {
+		asserted := w.asserted("alpha", client, clientCredentials).encode()
+		began := time.Now()
+		if a := w.do("POST", "/api/oidc/alpha/tokens", formHeader, asserted); a.StatusCode != 200 {
+			b.Fatal(a)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	p99 := took[len(took)*99/100]
+	b.ReportMetric(float64(p99.Microseconds()), "p99-µs")
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	if len(took) >= 100 && p99 > bound {
+		b.Errorf("p99 %v, want below %v", p99, bound)
 	}
 }
 
