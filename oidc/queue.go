@@ -157,7 +157,7 @@ func (l *lane) loseLast() *turn {
 	}
 	longest := 0
 	for i, name := range l.names {
-		if l.lanes[name].length > l.lanes[l.names[longest]].length {
+		if l.lanes[name].length >= l.lanes[l.names[longest]].length { // of equals the one whose turn is later
 			longest = i
 		}
 	}

@@ -122,6 +122,51 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
+// Of one lane, and of lanes as long as each other, the last loses; what is left
+// keeps its order, and who lost can come again.
+func TestQueueLosesTheLast(t *testing.T) {
+	for _, many := range []string{"turns of a lane", "lanes"} {
+		t.Run(many, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCrowd()
+				var want []string
+				for i := range oidc.MaxWaiting {
+					want = append(want, fmt.Sprintf("%s/%d", many, i))
+				}
+				ask := func(name string) {
+					owner := []string{name}
+					if many == "turns of a lane" {
+						owner = []string{"same"}
+					}
+					c.asked.Go(func() {
+						err := c.do(t.Context(), func() {
+							c.mu.Lock()
+							defer c.mu.Unlock()
+							c.done = append(c.done, name)
+						}, owner...)
+						if err != nil {
+							c.busy = append(c.busy, name)
+						}
+					})
+					synctest.Wait()
+				}
+				for _, name := range want {
+					ask(name)
+				}
+				ask("late")
+				ask("later")
+				if !slices.Equal(c.busy, []string{"late", "later"}) {
+					t.Errorf("told to come again: %v", c.busy)
+				}
+				c.letGo()
+				if !slices.Equal(c.done, want) {
+					t.Errorf("done %v", c.done)
+				}
+			})
+		})
+	}
+}
+
 // Who goes away is not served, and holds up nobody.
 func TestQueueLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -197,37 +242,62 @@ func (w *world) addSlowProvider(code string) {
 	w.addProvider(gatehouse.Provider{Code: code, Profile: gatehouse.ProfilePSD2, AuthorizationEndpoint: "https://bank.example/authorize"})
 }
 
-// More than can be signed is answered at once: 503, come again.
+// floodSigning has callers ask for tokens of one client at a bank, each as soon
+// as it was answered, until over is called. It returns once one was shed.
+func (w *world) floodSigning(provider string, callers int) (over func() (answers map[int]int)) {
+	w.t.Helper()
+	header := formHeader.Clone()
+	header.Set("Authorization", basicHeader(basic, secret))
+	ctx, cancel := context.WithCancel(w.t.Context())
+	shed := make(chan *http.Response, callers)
+	var mu sync.Mutex
+	answers := map[int]int{}
+	var asking sync.WaitGroup
+	for range callers {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				r := httptest.NewRequest("POST", "/api/oidc/"+provider+"/tokens", strings.NewReader(clientCredentials.encode()))
+				r.Header = header
+				recorder := httptest.NewRecorder()
+				w.site.Config.Handler.ServeHTTP(recorder, r)
+				mu.Lock()
+				answers[recorder.Code]++
+				mu.Unlock()
+				if recorder.Code == http.StatusServiceUnavailable {
+					select {
+					case shed <- recorder.Result():
+					default:
+					}
+				}
+			}
+		})
+	}
+	answer := <-shed
+	body, _ := io.ReadAll(answer.Body)
+	if answer.Header.Get("Retry-After") != "1" || !strings.Contains(string(body), `"error":"temporarily_unavailable"`) {
+		w.t.Errorf("%s %v", body, answer.Header)
+	}
+	return func() map[int]int {
+		cancel()
+		asking.Wait()
+		return answers
+	}
+}
+
+// More than can be signed is answered at once: 503, come again. Another client
+// of that bank, and a client of another bank, are served meanwhile.
 func TestSigningSheds(t *testing.T) {
 	w := sqliteWorld(t)
 	w.addSlowProvider("slow")
-	header := formHeader.Clone()
-	header.Set("Authorization", basicHeader(basic, secret))
-	answers := make(chan *http.Response, 4*oidc.MaxWaiting)
-	barrier := make(chan bool)
-	for range cap(answers) {
-		go func() {
-			<-barrier
-			r := httptest.NewRequest("POST", "/api/oidc/slow/tokens", strings.NewReader(clientCredentials.encode()))
-			r.Header = header
-			answer := httptest.NewRecorder()
-			w.site.Config.Handler.ServeHTTP(answer, r)
-			answers <- answer.Result()
-		}()
-	}
-	close(barrier)
-	count := map[int]int{}
-	for range cap(answers) {
-		a := <-answers
-		count[a.StatusCode]++
-		if body := new(strings.Builder); a.StatusCode == http.StatusServiceUnavailable {
-			io.Copy(body, a.Body)
-			if a.Header.Get("Retry-After") != "1" || !strings.Contains(body.String(), `"error":"temporarily_unavailable"`) {
-				t.Fatalf("%v %v", body, a.Header)
+	over := w.floodSigning("slow", oidc.MaxWaiting+16)
+	for range 5 {
+		for _, provider := range []string{"slow", "alpha"} {
+			if a := w.token(provider, tppA, clientCredentials); a.StatusCode != 200 {
+				t.Errorf("another client at %s: %v", provider, a)
 			}
 		}
 	}
-	if count[200] < oidc.MaxWaiting || count[503] == 0 || count[200]+count[503] != cap(answers) {
-		t.Errorf("statuses %v", count)
+	if answers := over(); answers[200] == 0 || answers[503] == 0 || len(answers) != 2 {
+		t.Errorf("statuses %v", answers)
 	}
 }
