@@ -61,7 +61,7 @@ const (
 	UnapprovedSoftwareStatement
 	InvalidToken
 	InsufficientScope
-	RequestURINotSupported
+	InvalidRequestURI
 	LoginRequired
 	UnsupportedResponseType
 	NotFound
@@ -103,7 +103,7 @@ var kinds = [...]KindRow{
 	UnapprovedSoftwareStatement: {"UnapprovedSoftwareStatement", "unapproved_software_statement", "InvalidRequest", 400, 400, "The software statement is of a directory that is not trusted here."},
 	InvalidToken:                {"InvalidToken", "invalid_token", "Forbidden", 401, 401, "The access token is unknown, expired or revoked."},
 	InsufficientScope:           {"InsufficientScope", "insufficient_scope", "Forbidden", 403, 403, "The access token is not for this."},
-	RequestURINotSupported:      {"RequestURINotSupported", "request_uri_not_supported", "InvalidRequest", 400, 400, "The request_uri parameter cannot be used here."},
+	InvalidRequestURI:           {"InvalidRequestURI", "invalid_request_uri", "InvalidRequest", 400, 400, "The request_uri is not known here."},
 	LoginRequired:               {"LoginRequired", "login_required", "Forbidden", 403, 400, "The PSU must log in and prompt=none forbids asking."},
 	UnsupportedResponseType:     {"UnsupportedResponseType", "unsupported_response_type", "InvalidRequest", 400, 400, "The response_type is none of those in discovery."},
 	NotFound:                    {"NotFound", "invalid_request", "NotFound", 404, 404, "There is nothing at this address, or nothing of the caller's."},

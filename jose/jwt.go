@@ -135,6 +135,9 @@ func (t *JWT) readHeader(header Claims) (err error) {
 	if t.Typ, _, err = header.OptionalString("typ"); err != nil {
 		return fmt.Errorf("header %w", err)
 	}
+	if strings.ContainsFunc(t.Typ, notVisible) || strings.HasSuffix(t.Typ, "/") {
+		return errors.New("header typ is not a media type")
+	}
 	cty, _, err := header.OptionalString("cty")
 	if err != nil {
 		return fmt.Errorf("header %w", err)
@@ -144,6 +147,10 @@ func (t *JWT) readHeader(header Claims) (err error) {
 	}
 	return nil
 }
+
+// notVisible reports whether a rune cannot be in a media type. Outside ASCII there are letters whose small forms are
+// inside it.
+func notVisible(r rune) bool { return r <= ' ' || r >= 0x7f }
 
 // Verify checks the signature. The token's alg must be one of algs. A kid that some key has selects those keys; a kid
 // that none has leaves the keys without a kid of their own; without kid every key is tried. A key with an Alg is tried

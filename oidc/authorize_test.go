@@ -85,7 +85,7 @@ func TestFaultsGoToTheTPP(t *testing.T) {
 		{"response_mode fragment", form{"response_mode": "fragment"}, "invalid_request"},
 		{"client without code", form{"client_id": "no-code"}, "unauthorized_client"},
 		{"client of another provider", form{"client_id": "elsewhere"}, "unauthorized_client"},
-		{"request_uri", form{"request_uri": "https://tpp.example/request"}, "request_uri_not_supported"},
+		{"request_uri", form{"request_uri": "https://tpp.example/request"}, "invalid_request_uri"},
 		{"scope wider", form{"scope": "openid fundsconfirmations"}, "invalid_scope"},
 		{"scope unknown", form{"scope": "openid email"}, "invalid_scope"},
 		{"nonce too long", form{"nonce": strings.Repeat("n", 513)}, "invalid_request"},

@@ -42,11 +42,11 @@ type question struct {
 
 // checks runs in this order; the first fault is the answer.
 var checks = []check{
+	{"request_uri", "none is registered or made here, and nothing is fetched", "RFC 9101 §10.4", checkRequestURI},
 	{"response_type", "must be code", "RFC 6749 §3.1.1", checkResponseType},
 	{"response_mode", "must be query, or absent", "OAuth 2.0 Multiple Response Types §2.1", checkResponseMode},
 	{"client_id", "the client must be registered for authorization_code and for this provider", "RFC 6749 §4.1.2.1", checkClient},
 	{"request", "a signed request object where the provider or the client requires one", "RFC 9101 §10.5", checkSigned},
-	{"request_uri", "is not supported", "RFC 9101 §5.2", checkRequestURI},
 	{"scope", "must be within the client's scopes at this provider; absent means all of them", "RFC 6749 §3.3", checkScope},
 	{"nonce", "at most 512 bytes", "OpenID Connect Core §3.1.2.1", checkNonce},
 	{"code_challenge", "43 characters of base64url with code_challenge_method S256", "RFC 7636 §4.3", checkPKCE},
@@ -102,7 +102,7 @@ func checkRequestURI(q *question) error {
 		if q.signed { // RFC 9101 §5
 			return invalid("request and request_uri cannot be combined")
 		}
-		return gatehouse.NewError(gatehouse.RequestURINotSupported, "request_uri is not supported")
+		return gatehouse.NewError(gatehouse.InvalidRequestURI, "request_uri is not registered, and nothing is fetched: send the object as request")
 	}
 	return nil
 }

@@ -1,12 +1,19 @@
 package oidc_test
 
 import (
+	"crypto/sha256"
 	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	gojose "github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"gatehouse"
@@ -109,7 +116,7 @@ func TestOnlyTheObjectCounts(t *testing.T) {
 			"prompt none":             {"prompt": "none"},
 			"a bad max_age":           {"max_age": "x"},
 			"a max_age":               {"max_age": "1"},
-			"another response_mode":   {"response_mode": "form_post"},
+			"another response_mode":   {"response_mode": "serializationpost"},
 			"an intent":               {"claims": `{"id_token":{"openbanking_intent_id":{"value":"consent-6"}}}`},
 			"acr_values":              {"acr_values": "urn:openbanking:psd2:ca"},
 			"what nobody knows":       {"iss": "evil", "aud": "evil", "exp": "1", "sub": "evil"},
@@ -474,4 +481,97 @@ func TestTokensOfAnotherKind(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A request_uri is never followed, whatever it is and whoever could be reached
+// by it: none can be registered, and none is made here (CVE-2020-10770,
+// CVE-2021-22696, CVE-2026-4366).
+//
+// Proves: R6
+func TestRequestURIIsNotFetched(t *testing.T) {
+	w := sqliteWorld(t)
+	store := w.keystore() // the one host that the server may reach
+	store.answer("/object", sending(w.requestObject("alpha", tppA, nil)))
+	var reached atomic.Int64
+	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	trap.Config.ConnState = func(net.Conn, http.ConnState) { reached.Add(1) }
+	t.Cleanup(trap.Close)
+	object := w.requestObject("alpha", tppA, nil)
+	sum := sha256.Sum256([]byte(object))
+	host := strings.TrimPrefix(trap.URL, "http://")
+	written, tried := w.written(), 0
+	for _, uri := range []string{
+		trap.URL, trap.URL + "/object", "https://" + host + "/object", "HTTP://" + host, "//" + host, "\\\\" + host, "http:" + host, "http:\\\\" + host, "http://tpp.example@" + host, "http://" + host + "#" + b64(sum[:]),
+		"http://[::ffff:127.0.0.1]:" + strings.Split(host, ":")[1], "http://2130706433:" + strings.Split(host, ":")[1], "http://localhost:" + strings.Split(host, ":")[1], "gopher://" + host + "/_", "ftp://" + host + "/object",
+		"dict://" + host, "jar:" + trap.URL + "!/", "file:///etc/passwd", "data:application/jwt," + object, "javascript:alert(1)", "http://169.254.169.254/latest/meta-data/", "http://metadata.google.internal/",
+		store.url("/object"), store.url("/object") + "#" + b64(sum[:]), store.url("/elsewhere"), callback, callback + "#" + b64(sum[:]), "https://tpp.example/request.jwt",
+		"urn:ietf:params:oauth:request_uri:x", "urn:ietf:params:oauth:request_uri:" + gatehouse.NewSecret(), "urn:ietf:params:oauth:request_uri:", "urn:example:" + store.url("/object"), "x", " ", object,
+	} {
+		for _, required := range []bool{false, true} {
+			for door, provider := range doors {
+				w.changeProvider(provider, func(p *gatehouse.Provider) { p.Rules.RequireSignedRequest = required })
+				written()
+				for name, q := range map[string]form{"whole": query(tppA), "bare": {"client_id": tppA, "redirect_uri": callback, "state": "s"}} {
+					o := w.ask(door, q.with(form{"request_uri": uri}))
+					if !o.tells("invalid_request_uri") || written() {
+						t.Errorf("%.60q in a %s query at %s: %v", uri, name, door, o)
+					}
+					tried++
+				}
+			}
+		}
+	}
+	if reached.Load() != 0 || store.requests("/object") != 0 || store.requests("/elsewhere") != 0 || store.lookups.Load() != 0 {
+		t.Errorf("%d connections, %d requests, %d lookups", reached.Load(), store.requests("/object"), store.lookups.Load())
+	}
+	// A control: whoever reaches the trap is counted.
+	if response, err := http.Get(trap.URL); err != nil || reached.Load() == 0 {
+		t.Errorf("the trap: %v", err)
+	} else {
+		response.Body.Close()
+	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
+}
+
+// An encrypted request object is refused like any that is not one, also when
+// it is a good one, encrypted to a key that the provider publishes
+// (CVE-2026-29000, CVE-2024-28180, CVE-2026-34986).
+//
+// Proves: R12
+func TestEncryptedRequestObjects(t *testing.T) {
+	w := sqliteWorld(t)
+	written, tried := w.written(), 0
+	for door, provider := range doors {
+		set, err := jose.ParseJWKS([]byte(w.get("/oidc/" + provider + "/jwks").Body))
+		must(t, err)
+		plain := text(t, w.requestClaims(provider, tppA))
+		if o := w.ask(door, query(tppA).with(form{"request": w.requestObject(provider, tppA, nil)})); o.begun() == "" || !written() {
+			t.Fatalf("not encrypted: %v", o)
+		}
+		for _, alg := range []gojose.KeyAlgorithm{gojose.RSA_OAEP_256, gojose.RSA_OAEP, gojose.RSA1_5, gojose.DIRECT, gojose.A128KW, gojose.PBES2_HS256_A128KW} {
+			for _, zip := range []gojose.CompressionAlgorithm{gojose.NONE, gojose.DEFLATE} {
+				for content, message := range map[string]string{"signed": w.requestObject(provider, tppA, nil), "not signed": plain} {
+					to := gojose.Recipient{Algorithm: alg, Key: set.Keys[0].Key, KeyID: set.Keys[0].KID}
+					if !strings.HasPrefix(string(alg), "RSA") {
+						to.Key = make([]byte, 16)
+					}
+					options := (&gojose.EncrypterOptions{Compression: zip}).WithContentType("JWT").WithType("oauth-authz-req+jwt")
+					encrypter, err := gojose.NewEncrypter(gojose.A128GCM, to, options)
+					must(t, err)
+					encrypted, err := encrypter.Encrypt([]byte(message))
+					must(t, err)
+					compact, err := encrypted.CompactSerialize()
+					must(t, err)
+					for serialization, token := range map[string]string{"compact": compact, "JSON": encrypted.FullSerialize()} {
+						o := w.ask(door, query(tppA).with(form{"request": token}))
+						if !o.tells("invalid_request_object") || written() {
+							t.Errorf("%s, %s, zip %q, %s, at %s: %v", alg, content, zip, serialization, door, o)
+						}
+						tried++
+					}
+				}
+			}
+		}
+	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
