@@ -21,6 +21,10 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, p *provider) 
 	if !p.HostsAuthorization() {
 		return gatehouse.NewError(gatehouse.NotFound, "this bank hosts its authorization endpoint itself; see discovery")
 	}
+	now := s.Now()
+	if err := tooMany(s.limits.authorizeAddress.take(addressOf(r.Context()), s.Limits.AuthorizeAddress, now)); err != nil {
+		return err
+	}
 	in, err := readAuthorize(r)
 	if err != nil {
 		return err
@@ -34,7 +38,9 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, p *provider) 
 	if err != nil {
 		return err
 	}
-	now := s.Now()
+	if err := tooMany(s.limits.authorizeClient.take(request.ClientID+"\x00"+p.Code, s.Limits.AuthorizeClient, now)); err != nil {
+		return err
+	}
 	browser := gatehouse.NewSecret()
 	a := &gatehouse.Authorization{
 		ID: gatehouse.NewID(now), Provider: p.Code, ClientID: request.ClientID, Request: *request,

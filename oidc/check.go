@@ -59,7 +59,10 @@ func (s *Server) authenticateGateway(r *http.Request, p *provider) error {
 	if len(header) == 0 {
 		return invalid(resourceServerHeader + " is missing: the gateway must say which resource server it is")
 	}
-	rs, err := s.authenticateResourceServer(p, header)
+	rs, err := s.authenticateResourceServer(r.Context(), p, header)
+	if fault := asError(err); fault != nil && fault.Kind == gatehouse.RateLimited {
+		return fault
+	}
 	if err != nil {
 		return gatehouse.NewError(gatehouse.InvalidRequest, resourceServerHeader+" has the wrong secret").Because(err)
 	}

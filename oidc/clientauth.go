@@ -116,6 +116,9 @@ func (s *Server) authenticateClient(r *http.Request, p *provider, in params, aud
 	if err != nil {
 		return nil, err
 	}
+	if err := s.admit(p, c); err != nil {
+		return nil, err
+	}
 	if c.Status != gatehouse.ClientActive {
 		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is disabled")
 	}
@@ -203,6 +206,13 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	}
 	if len(jti) > 255 {
 		return nil, badClient("client_assertion: jti is longer than 255 bytes")
+	}
+	// Who has to wait may come again with the same assertion.
+	if err := tooMany(s.limits.client.wait(c.ID, s.Limits.Client, s.Now())); err != nil {
+		return nil, err
+	}
+	if err := tooMany(s.limits.provider.wait(p.Code, s.Limits.Provider, s.Now())); err != nil {
+		return nil, err
 	}
 	// Providers share a token path, so a jti is spent in the whole deployment.
 	key := sha256.Sum256([]byte(sub + "\x00" + jti))
@@ -297,8 +307,9 @@ func (s *Server) authenticateBySecret(ctx context.Context, header []string, in p
 	if c.TokenEndpointAuthMethod != gatehouse.AuthClientSecretBasic {
 		return nil, badClient("the client is not registered for client_secret_basic")
 	}
-	if subtle.ConstantTimeCompare(c.SecretHash, gatehouse.ClientSecretHash(s.KEK, id, secret)) != 1 {
-		return nil, badClient("the client secret is wrong")
+	right := subtle.ConstantTimeCompare(c.SecretHash, gatehouse.ClientSecretHash(s.KEK, id, secret)) == 1
+	if err := s.checkSecret(ctx, id, right, badClient("the client secret is wrong")); err != nil {
+		return nil, err
 	}
 	return c, nil
 }

@@ -104,7 +104,7 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request, p *provider)
 // a client.
 func (s *Server) authenticateInquirer(r *http.Request, p *provider, in params) (*gatehouse.ResourceServer, *client, error) {
 	if in["client_assertion"] == "" && in["client_secret"] == "" { // else a client's, or too much
-		rs, err := s.authenticateResourceServer(p, r.Header.Values("Authorization"))
+		rs, err := s.authenticateResourceServer(r.Context(), p, r.Header.Values("Authorization"))
 		if rs != nil || err != nil {
 			return rs, nil, err
 		}

@@ -170,14 +170,11 @@ func (l *lane) loseLast() *turn {
 	return t
 }
 
-type addressKey struct{}
-
 // verify runs token.Verify in the turn of the address that sent the token, for
 // nobody knows yet whose token it is. It returns what is wrong with the token;
 // or err, when that could not be found out.
 func (s *Server) verify(ctx context.Context, token *jose.JWT, keys []*jose.PublicKey, algs ...string) (wrong, err error) {
-	address, _ := ctx.Value(addressKey{}).(string)
-	err = s.verifying.do(ctx, func() { wrong = token.Verify(keys, algs...) }, address)
+	err = s.verifying.do(ctx, func() { wrong = token.Verify(keys, algs...) }, addressOf(ctx))
 	return wrong, err
 }
 

@@ -354,10 +354,8 @@ func (s *Server) spendRegistration(ctx context.Context, g *registration) error {
 // limitRegistrations bounds what one address and one organisation may
 // register. The organisation's count is the store's, so it outlives restarts.
 func (s *Server) limitRegistrations(r *http.Request, g *registration, now time.Time) error {
-	limited := gatehouse.NewError(gatehouse.RateLimited, "too many registrations: please try again later")
-	limited.RetryAfter = time.Minute
-	if !s.addresses.allow(clientAddress(r), now) {
-		return limited
+	if err := tooMany(s.limits.registrations.take(addressOf(r.Context()), registrations, now)); err != nil {
+		return err
 	}
 	if g.client.TPP == nil {
 		return nil
@@ -367,8 +365,7 @@ func (s *Server) limitRegistrations(r *http.Request, g *registration, now time.T
 		return unavailable(err)
 	}
 	if n >= registrationsPerDay {
-		limited.RetryAfter = time.Hour
-		return limited
+		return tooMany(time.Hour)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package oidc
 // Resource servers: RFC 7662 §2.1, RFC 6749 §2.3.1.
 
 import (
+	"context"
 	"crypto/subtle"
 	"slices"
 
@@ -12,7 +13,7 @@ import (
 // authenticateResourceServer returns the resource server of the provider that a
 // header names in the Basic scheme, nil when it names none, and an error when
 // the secret is wrong.
-func (s *Server) authenticateResourceServer(p *provider, header []string) (*gatehouse.ResourceServer, error) {
+func (s *Server) authenticateResourceServer(ctx context.Context, p *provider, header []string) (*gatehouse.ResourceServer, error) {
 	id, secret, err := basicCredentials(header)
 	if err != nil {
 		return nil, nil
@@ -22,8 +23,9 @@ func (s *Server) authenticateResourceServer(p *provider, header []string) (*gate
 		return nil, nil
 	}
 	rs := p.resourceServers[i]
-	if subtle.ConstantTimeCompare(rs.SecretHash, gatehouse.ResourceServerSecretHash(s.KEK, p.Code, id, secret)) != 1 {
-		return nil, badClient("the secret of the resource server is wrong")
+	right := subtle.ConstantTimeCompare(rs.SecretHash, gatehouse.ResourceServerSecretHash(s.KEK, p.Code, id, secret)) == 1
+	if err := s.checkSecret(ctx, p.Code+"/"+id, right, badClient("the secret of the resource server is wrong")); err != nil {
+		return nil, err
 	}
 	return rs, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"path"
 	"runtime"
 	"runtime/debug"
@@ -39,12 +40,16 @@ type Server struct {
 	Fetcher *jose.Fetcher
 	// Banks makes the calls of TellBanks.
 	Banks *connector.Caller
+	// TrustedProxies are the peers whose X-Forwarded-For is believed, for
+	// limits and nothing else.
+	TrustedProxies []netip.Prefix
+	Limits         Limits
 	// After is time.After, and what tests put in its place; nil is the former.
 	After func(time.Duration) <-chan time.Time
 
 	providers cache[*provider]
 	clients   cache[*client]
-	addresses addressLimits
+	limits    limits
 	notices   bell // rung when a notice was written
 
 	verifying, signing queue
@@ -159,7 +164,7 @@ func (s *Server) serve(route route) http.Handler {
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), requestDeadline)
 		defer cancel()
-		ctx = context.WithValue(ctx, addressKey{}, clientAddress(r))
+		ctx = context.WithValue(ctx, addressKey{}, s.clientAddress(r))
 		r = r.WithContext(gatehouse.WithOrigin(ctx, gatehouse.Origin{Actor: route.actor, RequestID: w.requestID}))
 		r.Body = http.MaxBytesReader(w, r.Body, route.limit)
 

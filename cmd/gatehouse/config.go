@@ -21,6 +21,7 @@ import (
 	"gatehouse/connector"
 	"gatehouse/eidas"
 	"gatehouse/jose"
+	"gatehouse/oidc"
 )
 
 // A config is everything a deployment decides. Each key may also come from
@@ -42,6 +43,10 @@ type config struct {
 	// A proxy in front ends TLS and reaches the public listener over a
 	// network that can be trusted.
 	BehindProxy bool `yaml:"behind_proxy"`
+	// The proxies whose X-Forwarded-For is believed, as addresses or networks
+	// such as 10.0.0.0/8; for limits alone, never for a URL. A list; it cannot
+	// come from the environment.
+	TrustedProxies []string `yaml:"trusted_proxies"`
 	// The certificate of the public listener; without one it speaks plain
 	// http. It is read once, at the start.
 	TLS tlsConfig `yaml:"tls"`
@@ -162,6 +167,34 @@ type timeoutsConfig struct {
 type limitsConfig struct {
 	// Bytes of the request line and header together; more is answered 431.
 	HeaderBytes int `yaml:"header_bytes"`
+	// Authenticated requests of one client. This and what follows are rates:
+	// who asks more often is answered 429. Each replica counts by itself. 0 in
+	// both keys sets no limit.
+	Client rateConfig `yaml:"client"`
+	// Authenticated requests at one provider.
+	Provider rateConfig `yaml:"provider"`
+	// Authorization requests from one address.
+	AuthorizeAddress rateConfig `yaml:"authorize_address"`
+	// Authorization requests for one client at one provider.
+	AuthorizeClient rateConfig `yaml:"authorize_client"`
+	// Wrong secrets from one address, and for one client.
+	WrongSecrets rateConfig `yaml:"wrong_secrets"`
+}
+
+type rateConfig struct {
+	// How many a second in the long run.
+	PerSecond float64 `yaml:"per_second"`
+	// How many at once.
+	Burst int `yaml:"burst"`
+}
+
+// limits returns the limits of the server.
+func (l limitsConfig) limits() oidc.Limits {
+	return oidc.Limits{
+		Client: oidc.Rate(l.Client), Provider: oidc.Rate(l.Provider),
+		AuthorizeAddress: oidc.Rate(l.AuthorizeAddress), AuthorizeClient: oidc.Rate(l.AuthorizeClient),
+		WrongSecrets: oidc.Rate(l.WrongSecrets),
+	}
 }
 
 const (
@@ -170,6 +203,7 @@ const (
 
 	minHeaderBytes = 8 << 10
 	maxHeaderBytes = 1 << 20
+	maxRate        = 1_000_000
 )
 
 // defaultConfig is what holds for a key that is set nowhere.
@@ -188,7 +222,14 @@ func defaultConfig() *config {
 			Drain:      gatehouse.Duration(5 * time.Second),
 			Shutdown:   gatehouse.Duration(10 * time.Second),
 		},
-		Limits:     limitsConfig{HeaderBytes: 32 << 10},
+		Limits: limitsConfig{
+			HeaderBytes:      32 << 10,
+			Client:           rateConfig{PerSecond: 200, Burst: 1000},
+			Provider:         rateConfig{PerSecond: 1000, Burst: 2000},
+			AuthorizeAddress: rateConfig{PerSecond: 20, Burst: 200},
+			AuthorizeClient:  rateConfig{PerSecond: 100, Burst: 1000},
+			WrongSecrets:     rateConfig{PerSecond: 1, Burst: 60},
+		},
 		PurgeEvery: gatehouse.Duration(time.Minute),
 	}
 }
@@ -345,6 +386,15 @@ func (c *config) validate() error {
 	if _, err := c.logLevel(); err != nil {
 		return err
 	}
+	if _, err := c.trustedProxies(); err != nil {
+		return err
+	}
+	for field, value := range reflect.ValueOf(c.Limits).Fields() {
+		r, ok := value.Interface().(rateConfig)
+		if ok && r != (rateConfig{}) && !(r.PerSecond > 0 && r.PerSecond <= maxRate && r.Burst > 0 && r.Burst <= maxRate) {
+			return fmt.Errorf("limits.%s: per_second and burst must both be 0, or both be more and at most %d", field.Tag.Get("yaml"), maxRate)
+		}
+	}
 	if err := c.validateRegistration(); err != nil {
 		return err
 	}
@@ -391,6 +441,21 @@ func (c *config) validateListeners() error {
 		return errors.New("admin_listen is not a loopback address and admin_remote is not set")
 	}
 	return nil
+}
+
+// trustedProxies reads trusted_proxies.
+func (c *config) trustedProxies() (networks []netip.Prefix, err error) {
+	for _, text := range c.TrustedProxies {
+		network, err := netip.ParsePrefix(text)
+		if address, fault := netip.ParseAddr(text); fault == nil && address.Zone() == "" {
+			network, err = netip.PrefixFrom(address, address.BitLen()), nil
+		}
+		if err != nil || network != network.Masked() || network.Addr().Is4In6() {
+			return nil, errors.New("trusted_proxies: each must be an address or a network such as 10.0.0.0/8")
+		}
+		networks = append(networks, network)
+	}
+	return networks, nil
 }
 
 func (c *config) hasTLS() bool { return c.TLS.CertFile != "" }

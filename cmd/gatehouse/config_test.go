@@ -124,6 +124,11 @@ func TestConfigFaults(t *testing.T) {
 		{"TIMEOUTS_SHUTDOWN=1ns", "config: timeouts.shutdown must be 1ms to 1h"},
 		{"LIMITS_HEADER_BYTES=100", "config: limits.header_bytes must be 8192 to 1048576"},
 		{"LIMITS_HEADER_BYTES=many", "GATEHOUSE_LIMITS_HEADER_BYTES is not of type int"},
+		{"LIMITS_CLIENT_BURST=0", "config: limits.client: per_second and burst must both be 0, or both be more"},
+		{"LIMITS_PROVIDER_PER_SECOND=-1", "config: limits.provider: per_second and burst"},
+		{"LIMITS_AUTHORIZE_ADDRESS_PER_SECOND=.inf", "config: limits.authorize_address: per_second and burst"},
+		{"LIMITS_AUTHORIZE_CLIENT_PER_SECOND=.nan", "config: limits.authorize_client: per_second and burst"},
+		{"LIMITS_WRONG_SECRETS_BURST=1000001", "config: limits.wrong_secrets: per_second and burst"},
 		{"KEY_ENCRYPTION_KEY=", "config: key_encryption_key_file is missing"},
 		{"KEY_ENCRYPTION_KEY=hunter2", "GATEHOUSE_KEY_ENCRYPTION_KEY: "},
 	} {

@@ -123,7 +123,8 @@ func (c *cli) demo(ctx context.Context, d demo) error {
 	}
 	server := &oidc.Server{
 		Store: db, KEK: kek, BaseURL: world.BaseURL, Now: time.Now, Log: log,
-		Banks: &connector.Caller{Transport: connector.NewTransport(nil, roots), Now: time.Now},
+		Banks:  &connector.Caller{Transport: connector.NewTransport(nil, roots), Now: time.Now},
+		Limits: defaultConfig().Limits.limits(),
 	}
 	if err := trustDirectory(server, directory); err != nil {
 		return err
