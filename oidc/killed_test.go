@@ -173,7 +173,7 @@ func (w *world) holds(done []*deed) (acknowledged, unknown int) {
 // Proves: S5
 func TestKilledAtTheNthSync(t *testing.T) {
 	highest := storetest.Rounds(t, 0)
-	numbers := []int{1, 3, 8, 21, 55}
+	numbers := []int{1, 3, 8, 21, 55, 144, 233}
 	if highest > 0 {
 		numbers = nil
 		for n := range highest {
