@@ -207,7 +207,7 @@ func ValidRedirectURI(raw string) error {
 		return errors.New("redirect_uris has an empty member")
 	case len(raw) > 2048:
 		return errors.New("redirect_uris has a member of more than 2,048 characters")
-	case err != nil || u.Host == "" || u.Opaque != "" || !isURIText(raw):
+	case err != nil || u.Hostname() == "" || u.Opaque != "" || !isURIText(raw):
 		return errors.New("redirect_uris has a member that is not an absolute URI")
 	case strings.Contains(raw, "#"):
 		return errors.New("redirect_uris has a member with a fragment")

@@ -42,6 +42,7 @@ const (
 	EventCodeReplayed         EventKind = "code.replayed"
 	EventRefreshTokenReplayed EventKind = "refresh_token.replayed"
 	EventAssertionReplayed    EventKind = "assertion.replayed"
+	EventAuthenticationFailed EventKind = "client.authentication_failed"
 	EventGrantRevoked         EventKind = "grant.revoked"
 
 	EventAuthorizationApproved EventKind = "authorization.approved"
@@ -68,7 +69,7 @@ const (
 )
 
 var eventKinds = []EventKind{
-	EventTokenIssued, EventCodeReplayed, EventRefreshTokenReplayed, EventAssertionReplayed, EventGrantRevoked,
+	EventTokenIssued, EventCodeReplayed, EventRefreshTokenReplayed, EventAssertionReplayed, EventAuthenticationFailed, EventGrantRevoked,
 	EventAuthorizationApproved, EventAuthorizationDenied,
 	EventConsentLodged, EventConsentRejected, EventConsentRevoked, EventConsentConsumed, EventBankNotTold,
 	EventProviderCreated, EventProviderUpdated, EventProviderDeleted,
@@ -83,7 +84,8 @@ func EventKinds() []EventKind { return slices.Clone(eventKinds) }
 // An Origin is where a decision came from.
 type Origin struct {
 	Actor Actor `json:"actor"`
-	// Name tells operators apart.
+	// Name tells operators apart, and how a client authenticated: by which
+	// method and with which key.
 	Name string `json:"actor_name,omitempty"`
 	// RequestID is the x-fapi-interaction-id of the request.
 	RequestID string `json:"request_id,omitempty"`

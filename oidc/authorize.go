@@ -95,6 +95,7 @@ func (s *Server) readRequest(ctx context.Context, p *provider, outer params) (*g
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	attemptOf(ctx).clientID = c.ID
 	q := &question{provider: p, client: c, outer: outer, in: outer, now: s.Now()}
 	var badObject error
 	if _, q.signed = outer["request"]; q.signed {

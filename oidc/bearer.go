@@ -82,6 +82,7 @@ func (s *Server) liveToken(ctx context.Context, p *provider, presented string) (
 	if err != nil {
 		return nil, err
 	}
+	attemptOf(ctx).clientID = c.ID
 	now := s.Now()
 	scope := remainingScope(access.Scope, grant, c, p, now)
 	if !now.Before(access.ExpiresAt) || !grant.ActiveAt(now) || c.Status != gatehouse.ClientActive || !c.MayUse(p.Provider) || len(scope) == 0 {

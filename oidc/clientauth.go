@@ -87,6 +87,14 @@ func (s *Server) keysOf(ctx context.Context, c *client, p *provider, kid string)
 // endpoint, at introspection or at revocation, by the one authentication method
 // it used. audiences are the values of aud that name this server, exactly.
 func (s *Server) authenticateClient(r *http.Request, p *provider, in params, audiences []string) (*client, error) {
+	c, err := s.identifyClient(r, p, in, audiences)
+	if err != nil {
+		return nil, s.recordFailure(r.Context(), p, err)
+	}
+	return c, nil
+}
+
+func (s *Server) identifyClient(r *http.Request, p *provider, in params, audiences []string) (*client, error) {
 	header := r.Header.Values("Authorization")
 	_, hasAssertion := in["client_assertion"]
 	_, hasSecret := in["client_secret"]
@@ -109,9 +117,9 @@ func (s *Server) authenticateClient(r *http.Request, p *provider, in params, aud
 	case len(header) > 0:
 		c, err = s.authenticateBySecret(r.Context(), header, in)
 	case hasSecret:
-		return nil, badClient("client_secret in the body is not accepted: use client_secret_basic or private_key_jwt")
+		return nil, badClient(wrongMethod, "client_secret in the body is not accepted: use client_secret_basic or private_key_jwt")
 	default:
-		return nil, badClient("client_assertion is missing")
+		return nil, badClient(noCredentials, "client_assertion is missing")
 	}
 	if err != nil {
 		return nil, err
@@ -120,92 +128,98 @@ func (s *Server) authenticateClient(r *http.Request, p *provider, in params, aud
 		return nil, err
 	}
 	if c.Status != gatehouse.ClientActive {
-		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is disabled")
+		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is disabled").Because(disabled)
 	}
 	if !c.MayUse(p.Provider) {
-		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client may not use this provider")
+		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client may not use this provider").Because(notPermitted)
 	}
 	return c, nil
 }
 
-func badClient(description string) *gatehouse.Error {
-	return gatehouse.NewError(gatehouse.InvalidClientAssertion, description)
+func badClient(why reason, description string) *gatehouse.Error {
+	return gatehouse.NewError(gatehouse.InvalidClientAssertion, description).Because(why)
 }
 
 // authenticateByAssertion checks a client assertion by RFC 7523 §3.
 func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in params, audiences []string) (*client, error) {
+	attempt := attemptOf(ctx)
+	attempt.method = gatehouse.AuthPrivateKeyJWT
 	if in["client_assertion_type"] != assertionTypeJWTBearer {
-		return nil, badClient("client_assertion_type must be " + assertionTypeJWTBearer)
+		return nil, badClient(malformed, "client_assertion_type must be "+assertionTypeJWTBearer)
 	}
 	token, err := jose.Parse(in["client_assertion"], jose.MaxSize)
 	if err != nil {
-		return nil, badAssertion(err)
+		return nil, badAssertion(malformed, err)
 	}
 	// RFC 8725 §3.11: a token that says it is something else is not taken.
 	if !slices.Contains([]string{"", "jwt", "client-authentication+jwt"}, mediaSubtype(token.Typ)) {
-		return nil, badClient("client_assertion is of another typ")
+		return nil, badClient(wrongKind, "client_assertion is of another typ")
 	}
 	iss, err := token.Claims.String("iss")
 	if err != nil {
-		return nil, badAssertion(err)
+		return nil, badAssertion(malformed, err)
 	}
 	sub, err := token.Claims.String("sub")
 	if err != nil {
-		return nil, badAssertion(err)
+		return nil, badAssertion(malformed, err)
 	}
 	if iss != sub {
-		return nil, badClient("client_assertion: iss and sub must be the same client_id")
+		return nil, badClient(malformed, "client_assertion: iss and sub must be the same client_id")
 	}
 	if id, sent := in["client_id"]; sent && id != sub {
-		return nil, badClient("client_id differs from sub of client_assertion")
+		return nil, badClient(malformed, "client_id differs from sub of client_assertion")
 	}
 	c, err := s.client(ctx, sub)
 	if errors.Is(err, gatehouse.ErrNotFound) {
-		return nil, gatehouse.NewError(gatehouse.UnknownClient, "no client has the client_id in sub of client_assertion")
+		return nil, gatehouse.NewError(gatehouse.UnknownClient, "no client has the client_id in sub of client_assertion").Because(unknownClient)
 	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	attempt.clientID = c.ID
 	if c.TokenEndpointAuthMethod != gatehouse.AuthPrivateKeyJWT {
-		return nil, badClient("the client is not registered for private_key_jwt")
+		return nil, badClient(wrongMethod, "the client is not registered for private_key_jwt")
 	}
 	keys, err := s.keysOf(ctx, c, p, token.KID)
 	if err != nil {
-		return nil, badAssertion(err)
+		return nil, badAssertion(noKey, err)
+	}
+	if slices.ContainsFunc(keys, func(k *jose.PublicKey) bool { return k.KID == token.KID }) {
+		attempt.kid = token.KID
 	}
 	wrong, err := s.verify(ctx, token, keys, algsFor(c.TokenEndpointAuthSigningAlg)...)
 	if err != nil {
 		return nil, err
 	}
 	if wrong != nil {
-		return nil, badAssertion(wrong)
+		return nil, badAssertion(unverified(wrong), wrong)
 	}
 	aud, single, err := token.Claims.Audience()
 	if err != nil {
-		return nil, badAssertion(err)
+		return nil, badAssertion(malformed, err)
 	}
 	// One string, and ours: an array would let one assertion serve two servers
 	// (draft-ietf-oauth-rfc7523bis §4, CVE-2025-27370).
 	if !single || !slices.Contains(audiences, aud[0]) {
-		return nil, badClient("client_assertion: aud must be the issuer as one string")
+		return nil, badClient(wrongAudience, "client_assertion: aud must be the issuer as one string")
 	}
 	issued, expires, err := checkTimes(token.Claims, p.rules, s.Now())
 	if err != nil {
-		return nil, badAssertion(err)
+		return nil, badAssertion(wrongTime, err)
 	}
 	// A request object could pass for an assertion: both are signed by the
 	// client for this server (RFC 9101 §10.8).
 	for _, name := range []string{"response_type", "redirect_uri", "software_statement"} {
 		if token.Claims.Has(name) {
-			return nil, badClient("client_assertion is a token of another kind")
+			return nil, badClient(wrongKind, "client_assertion is a token of another kind")
 		}
 	}
 	jti, err := token.Claims.String("jti")
 	if err != nil {
-		return nil, badAssertion(err)
+		return nil, badAssertion(malformed, err)
 	}
 	if len(jti) > 255 {
-		return nil, badClient("client_assertion: jti is longer than 255 bytes")
+		return nil, badClient(malformed, "client_assertion: jti is longer than 255 bytes")
 	}
 	// Who has to wait may come again with the same assertion.
 	if err := tooMany(s.limits.client.wait(c.ID, s.Limits.Client, s.Now())); err != nil {
@@ -216,13 +230,9 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	}
 	// Providers share a token path, so a jti is spent in the whole deployment.
 	key := sha256.Sum256([]byte(sub + "\x00" + jti))
-	now := s.Now()
-	err = s.Store.Consume(ctx, "", gatehouse.ConsumeAssertion, base64.RawURLEncoding.EncodeToString(key[:]), issued, expires, now)
+	err = s.Store.Consume(ctx, "", gatehouse.ConsumeAssertion, base64.RawURLEncoding.EncodeToString(key[:]), issued, expires, s.Now())
 	if errors.Is(err, gatehouse.ErrSpent) {
-		if err := s.Store.Record(ctx, &gatehouse.Event{At: now, Kind: gatehouse.EventAssertionReplayed, Provider: p.Code, ClientID: c.ID}); err != nil {
-			return nil, unavailable(err)
-		}
-		return nil, badClient("client_assertion: jti was used before")
+		return nil, badClient(replayed, "client_assertion: jti was used before")
 	}
 	if err != nil {
 		return nil, unavailable(err)
@@ -230,8 +240,20 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	return c, nil
 }
 
-func badAssertion(cause error) *gatehouse.Error {
-	return badClient("client_assertion: " + cause.Error())
+func badAssertion(why reason, cause error) *gatehouse.Error {
+	return badClient(why, "client_assertion: "+cause.Error())
+}
+
+// unverified is why jose.Verify failed.
+func unverified(cause error) reason {
+	switch {
+	case errors.Is(cause, jose.ErrAlg):
+		return wrongAlg
+	case errors.Is(cause, jose.ErrNoKey):
+		return noKey
+	default:
+		return badSignature
+	}
 }
 
 // checkTimes checks exp, nbf and iat of a client assertion (RFC 7523 §3, items
@@ -290,25 +312,28 @@ func algsFor(registered string) []string {
 // authenticateBySecret checks the Basic scheme as RFC 6749 §2.3.1 has it: both
 // parts are form-encoded before they are joined.
 func (s *Server) authenticateBySecret(ctx context.Context, header []string, in params) (*client, error) {
+	attempt := attemptOf(ctx)
+	attempt.method = gatehouse.AuthClientSecretBasic
 	id, secret, err := basicCredentials(header)
 	if err != nil {
 		return nil, err
 	}
 	if sent, ok := in["client_id"]; ok && sent != id {
-		return nil, badClient("client_id differs from that of the Authorization header")
+		return nil, badClient(malformed, "client_id differs from that of the Authorization header")
 	}
 	c, err := s.client(ctx, id)
 	if errors.Is(err, gatehouse.ErrNotFound) {
-		return nil, gatehouse.NewError(gatehouse.UnknownClient, "no client has the client_id in the Authorization header")
+		return nil, gatehouse.NewError(gatehouse.UnknownClient, "no client has the client_id in the Authorization header").Because(unknownClient)
 	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	attempt.clientID = c.ID
 	if c.TokenEndpointAuthMethod != gatehouse.AuthClientSecretBasic {
-		return nil, badClient("the client is not registered for client_secret_basic")
+		return nil, badClient(wrongMethod, "the client is not registered for client_secret_basic")
 	}
 	right := subtle.ConstantTimeCompare(c.SecretHash, gatehouse.ClientSecretHash(s.KEK, id, secret)) == 1
-	if err := s.checkSecret(ctx, id, right, badClient("the client secret is wrong")); err != nil {
+	if err := s.checkSecret(ctx, id, right, badClient(wrongSecret, "the client secret is wrong")); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -316,27 +341,27 @@ func (s *Server) authenticateBySecret(ctx context.Context, header []string, in p
 
 func basicCredentials(header []string) (id, secret string, err error) {
 	if len(header) != 1 {
-		return "", "", badClient("the Authorization header is repeated")
+		return "", "", badClient(malformed, "the Authorization header is repeated")
 	}
 	scheme, encoded, _ := strings.Cut(header[0], " ")
 	if !strings.EqualFold(scheme, "Basic") {
-		return "", "", badClient("the Authorization header is not of the Basic scheme")
+		return "", "", badClient(malformed, "the Authorization header is not of the Basic scheme")
 	}
 	decoded, err := base64.StdEncoding.Strict().DecodeString(strings.TrimLeft(encoded, " "))
 	if err != nil || strings.ContainsAny(encoded, "\r\n") {
-		return "", "", badClient("the Authorization header is not valid base64")
+		return "", "", badClient(malformed, "the Authorization header is not valid base64")
 	}
 	rawID, rawSecret, found := strings.Cut(string(decoded), ":")
 	if !found {
-		return "", "", badClient("the Authorization header has no colon between client_id and secret")
+		return "", "", badClient(malformed, "the Authorization header has no colon between client_id and secret")
 	}
 	id, errID := url.QueryUnescape(rawID)
 	secret, errSecret := url.QueryUnescape(rawSecret)
 	switch {
 	case errID != nil || errSecret != nil || !utf8.ValidString(id) || !utf8.ValidString(secret):
-		return "", "", badClient("client_id and secret in the Authorization header must be form-encoded")
+		return "", "", badClient(malformed, "client_id and secret in the Authorization header must be form-encoded")
 	case id == "" || secret == "":
-		return "", "", badClient("client_id or secret in the Authorization header is empty")
+		return "", "", badClient(malformed, "client_id or secret in the Authorization header is empty")
 	}
 	return id, secret, nil
 }

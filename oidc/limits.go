@@ -48,7 +48,7 @@ type limits struct {
 	authorizeAddress, authorizeClient meter
 	wrongOfAddress, wrongOfClient     meter
 	rightSecrets                      meter // client and address, never limited
-	registrations                     meter
+	registrations, failures           meter
 }
 
 // A meter counts by name. It holds the newest names only: the old half is
@@ -132,7 +132,7 @@ func tooMany(wait time.Duration) error {
 	if wait <= 0 {
 		return nil
 	}
-	fault := gatehouse.NewError(gatehouse.RateLimited, "too many requests, please try again later")
+	fault := gatehouse.NewError(gatehouse.RateLimited, "too many requests, please try again later").Because(rateLimited)
 	fault.RetryAfter = wait
 	return fault
 }

@@ -25,6 +25,7 @@ func (s *Server) authenticateManager(ctx context.Context, clientID, token string
 	if err != nil {
 		return nil, unavailable(err)
 	}
+	attemptOf(ctx).clientID = c.ID
 	good := subtle.ConstantTimeCompare(c.RegistrationTokenHash, gatehouse.HashSecret(token)) == 1
 	if id, isToken := gatehouse.TokenID(token); !good && isToken {
 		record, grant, err := s.Store.ClientAccessToken(ctx, clientID, id)

@@ -340,8 +340,10 @@ func (s *Server) spendRegistration(ctx context.Context, g *registration) error {
 	now := s.Now()
 	err = s.Store.Consume(ctx, "", gatehouse.ConsumeRegistration, base64.RawURLEncoding.EncodeToString(key[:]), iat, exp, now)
 	if errors.Is(err, gatehouse.ErrSpent) {
-		if err := s.Store.Record(ctx, &gatehouse.Event{At: now, Kind: gatehouse.EventAssertionReplayed, Detail: "registration"}); err != nil {
-			return unavailable(err)
+		if s.limits.failures.take(g.statement.tpp.URN, failures, now) == 0 {
+			if err := s.Store.Record(ctx, &gatehouse.Event{At: now, Kind: gatehouse.EventAssertionReplayed, Detail: "registration"}); err != nil {
+				return unavailable(err)
+			}
 		}
 		return badMetadata("the registration request: jti was used before")
 	}

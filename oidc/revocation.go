@@ -31,9 +31,10 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request, p *provider) err
 	if err != nil {
 		return err
 	}
-	t, err := s.ownToken(r.Context(), p, c, presented)
+	ctx := byCredential(r.Context())
+	t, err := s.ownToken(ctx, p, c, presented)
 	if err == nil {
-		err = s.Store.RevokeGrant(r.Context(), p.Code, t.grant.ID, s.Now())
+		err = s.Store.RevokeGrant(ctx, p.Code, t.grant.ID, s.Now())
 	}
 	if err != nil && !errors.Is(err, gatehouse.ErrNotFound) {
 		return unavailable(err)

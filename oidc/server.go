@@ -4,6 +4,7 @@ import (
 	"context"
 	"embed"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"path"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +45,10 @@ type Server struct {
 	// TrustedProxies are the peers whose X-Forwarded-For is believed, for
 	// limits and nothing else.
 	TrustedProxies []netip.Prefix
-	Limits         Limits
+	// TokenOrigins are the origins, such as https://app.example, whose scripts
+	// may call the token endpoint.
+	TokenOrigins []string
+	Limits       Limits
 	// After is time.After, and what tests put in its place; nil is the former.
 	After func(time.Duration) <-chan time.Time
 
@@ -61,6 +66,9 @@ const (
 	tokenBodyLimit     = 64 << 10
 	authorizeBodyLimit = 128 << 10
 	connectorBodyLimit = 128 << 10
+	// bodySlack is how much of a body may be read beyond the limit, so that the
+	// connection can go on.
+	bodySlack = 64 << 10
 )
 
 // A handler answers a request or returns an error, never both. The provider is
@@ -75,60 +83,69 @@ type route struct {
 	actor   gatehouse.Actor // who decides, for the audit log
 	fail    failure
 	handle  handler
-	cors    bool // any origin may read it
+	cors    origins
 }
+
+// origins are those whose scripts may read the answers of a route.
+type origins uint8
+
+const (
+	noOrigin origins = iota
+	anyOrigin
+	tokenOrigins // Server.TokenOrigins
+)
 
 func (s *Server) routes() []route {
 	const get, post = "GET, HEAD", "POST"
 	const tpp, bank, psu = gatehouse.ActorClient, gatehouse.ActorBank, gatehouse.ActorPSU
 	routes := []route{
-		{"/.well-known/openid-configuration/{provider_code}", get, 0, tpp, s.failJSON, s.discovery, true},
-		{"/{provider_code}/.well-known/openid-configuration", get, 0, tpp, s.failJSON, s.discovery, true},
-		{"/.well-known/oauth-authorization-server/{provider_code}", get, 0, tpp, s.failJSON, s.discovery, true},
-		{"/oidc/{provider_code}/jwks", get, 0, tpp, s.failJSON, s.jwks, true},
+		{"/.well-known/openid-configuration/{provider_code}", get, 0, tpp, s.failJSON, s.discovery, anyOrigin},
+		{"/{provider_code}/.well-known/openid-configuration", get, 0, tpp, s.failJSON, s.discovery, anyOrigin},
+		{"/.well-known/oauth-authorization-server/{provider_code}", get, 0, tpp, s.failJSON, s.discovery, anyOrigin},
+		{"/oidc/{provider_code}/jwks", get, 0, tpp, s.failJSON, s.jwks, anyOrigin},
 
-		{"/oidc/{provider_code}/authorize", "GET, POST", authorizeBodyLimit, tpp, s.failPage, s.authorize, false},
+		{"/oidc/{provider_code}/authorize", "GET, POST", authorizeBodyLimit, tpp, s.failPage, s.authorize, noOrigin},
 		// No HEAD: whoever looks without following would spend the visit.
-		{"/oidc/{provider_code}/authorize/{authorization_id}", "GET", 0, psu, s.failPage, s.complete, false},
+		{"/oidc/{provider_code}/authorize/{authorization_id}", "GET", 0, psu, s.failPage, s.complete, noOrigin},
 
-		{"/api/oidc/{provider_code}/tokens", post, tokenBodyLimit, tpp, s.failJSON, s.token, false},
-		{"/api/oidc/tokens", post, tokenBodyLimit, tpp, s.failJSON, s.tokenShared, false},
-		{"/api/oidc/{provider_code}/introspect", post, tokenBodyLimit, tpp, s.failJSON, s.introspect, false},
-		{"/api/oidc/{provider_code}/revoke", post, tokenBodyLimit, tpp, s.failJSON, s.revoke, false},
-		{"/api/oidc/{provider_code}/userinfo", "GET, POST", tokenBodyLimit, tpp, s.failJSON, s.userinfo, false},
-		{"/api/oidc/{provider_code}/check", "", 0, tpp, s.failJSON, s.check, false},
-		{"/api/oidc/{provider_code}/check/{path...}", "", 0, tpp, s.failJSON, s.check, false},
-		{registrationPath, post, registrationBodyLimit, tpp, s.failJSON, s.register, false},
-		{registrationPath + "/recover", post, registrationBodyLimit, tpp, s.failJSON, s.recoverRegistration, false},
-		{registrationPath + "/{client_id}", "GET, PUT, DELETE", registrationBodyLimit, tpp, s.failJSON, s.manageRegistration, false},
-		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates", post, certificateBodyLimit, tpp, s.failJSON, s.addCertificate, false},
-		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates/{thumbprint}", "DELETE", 0, tpp, s.failJSON, s.removeCertificate, false},
-		{"/api/{provider_code}/open-banking/v3.1.11/tpp/certificates", post, certificateBodyLimit, tpp, s.failJSON, s.addCertificate, false},
+		{"/api/oidc/{provider_code}/tokens", post, tokenBodyLimit, tpp, s.failJSON, s.token, tokenOrigins},
+		{"/api/oidc/tokens", post, tokenBodyLimit, tpp, s.failJSON, s.tokenShared, tokenOrigins},
+		{"/api/oidc/{provider_code}/introspect", post, tokenBodyLimit, tpp, s.failJSON, s.introspect, noOrigin},
+		{"/api/oidc/{provider_code}/revoke", post, tokenBodyLimit, tpp, s.failJSON, s.revoke, noOrigin},
+		{"/api/oidc/{provider_code}/userinfo", "GET, POST", tokenBodyLimit, tpp, s.failJSON, s.userinfo, noOrigin},
+		{"/api/oidc/{provider_code}/check", "", 0, tpp, s.failJSON, s.check, noOrigin},
+		{"/api/oidc/{provider_code}/check/{path...}", "", 0, tpp, s.failJSON, s.check, noOrigin},
+		{registrationPath, post, registrationBodyLimit, tpp, s.failJSON, s.register, noOrigin},
+		{registrationPath + "/recover", post, registrationBodyLimit, tpp, s.failJSON, s.recoverRegistration, noOrigin},
+		{registrationPath + "/{client_id}", "GET, PUT, DELETE", registrationBodyLimit, tpp, s.failJSON, s.manageRegistration, noOrigin},
+		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates", post, certificateBodyLimit, tpp, s.failJSON, s.addCertificate, noOrigin},
+		{"/api/{provider_code}/open-banking/v3.1/tpp/certificates/{thumbprint}", "DELETE", 0, tpp, s.failJSON, s.removeCertificate, noOrigin},
+		{"/api/{provider_code}/open-banking/v3.1.11/tpp/certificates", post, certificateBodyLimit, tpp, s.failJSON, s.addCertificate, noOrigin},
 
-		{"/api/connectors/ob/v1/authorizations", post, connectorBodyLimit, bank, s.failConnector, s.begin, false},
-		{"/api/connectors/ob/v1/authorizations/{authorization_id}", "GET, PUT", connectorBodyLimit, bank, s.failConnector, s.verdict, false},
-		{"/api/connectors/ob/v1/consents/{consent_id}", "GET, PUT", connectorBodyLimit, bank, s.failConnector, s.bankConsent, false},
-		{"/api/connectors/ob/v1/consents/{consent_id}/revoke", "PATCH", connectorBodyLimit, bank, s.failConnector, s.bankRevokes, false},
-		{"/api/connectors/ob/v1/payments/{payment_id}", "PUT", connectorBodyLimit, bank, s.failConnector, s.paymentStatus, false},
-		{"/api/connectors/ob/v1/psu_sessions", post, connectorBodyLimit, bank, s.failConnector, s.handOver, false},
+		{"/api/connectors/ob/v1/authorizations", post, connectorBodyLimit, bank, s.failConnector, s.begin, noOrigin},
+		{"/api/connectors/ob/v1/authorizations/{authorization_id}", "GET, PUT", connectorBodyLimit, bank, s.failConnector, s.verdict, noOrigin},
+		{"/api/connectors/ob/v1/consents/{consent_id}", "GET, PUT", connectorBodyLimit, bank, s.failConnector, s.bankConsent, noOrigin},
+		{"/api/connectors/ob/v1/consents/{consent_id}/revoke", "PATCH", connectorBodyLimit, bank, s.failConnector, s.bankRevokes, noOrigin},
+		{"/api/connectors/ob/v1/payments/{payment_id}", "PUT", connectorBodyLimit, bank, s.failConnector, s.paymentStatus, noOrigin},
+		{"/api/connectors/ob/v1/psu_sessions", post, connectorBodyLimit, bank, s.failConnector, s.handOver, noOrigin},
 
-		{"/oidc/{provider_code}/access", "GET", 0, psu, s.failAccess, s.access, false},
-		{"/oidc/{provider_code}/access/history", "GET", 0, psu, s.failAccess, s.accessHistory, false},
-		{"/oidc/{provider_code}/access/enter/{handover}", "GET", 0, psu, s.failAccess, s.enterAccess, false},
-		{"/oidc/{provider_code}/access/leave", post, accessBodyLimit, psu, s.failAccess, s.leaveAccess, false},
-		{"/oidc/{provider_code}/access/grants/{grant_id}", "GET, POST", accessBodyLimit, psu, s.failAccess, s.withdraw, false},
-		{"/oidc/{provider_code}/theme.css", get, 0, psu, s.failPage, s.theme, false},
+		{"/oidc/{provider_code}/access", "GET", 0, psu, s.failAccess, s.access, noOrigin},
+		{"/oidc/{provider_code}/access/history", "GET", 0, psu, s.failAccess, s.accessHistory, noOrigin},
+		{"/oidc/{provider_code}/access/enter/{handover}", "GET", 0, psu, s.failAccess, s.enterAccess, noOrigin},
+		{"/oidc/{provider_code}/access/leave", post, accessBodyLimit, psu, s.failAccess, s.leaveAccess, noOrigin},
+		{"/oidc/{provider_code}/access/grants/{grant_id}", "GET, POST", accessBodyLimit, psu, s.failAccess, s.withdraw, noOrigin},
+		{"/oidc/{provider_code}/theme.css", get, 0, psu, s.failPage, s.theme, noOrigin},
 
-		{"/docs/open_banking/{provider_code}", get, 0, tpp, s.failPage, s.documentation, false},
-		{"/static/{file}", get, 0, tpp, s.failPage, s.static, false},
-		{"/", "", 0, tpp, s.failJSON, nil, false},
+		{"/docs/open_banking/{provider_code}", get, 0, tpp, s.failPage, s.documentation, noOrigin},
+		{"/static/{file}", get, 0, tpp, s.failPage, s.static, noOrigin},
+		{"/", "", 0, tpp, s.failJSON, nil, noOrigin},
 	}
 	for path, kind := range consentPaths {
 		for _, version := range []string{"v3.1", "v3.1.11"} {
 			path := "/api/{provider_code}/open-banking/" + version + path
 			routes = append(routes,
-				route{path, post, consentBodyLimit, tpp, s.failOpenBanking, s.lodgeConsent(kind), false},
-				route{path + "/{consent_id}", "GET, DELETE", 0, tpp, s.failOpenBanking, s.consent(kind), false})
+				route{path, post, consentBodyLimit, tpp, s.failOpenBanking, s.lodgeConsent(kind), noOrigin},
+				route{path + "/{consent_id}", "GET, DELETE", 0, tpp, s.failOpenBanking, s.consent(kind), noOrigin})
 		}
 	}
 	return routes
@@ -141,9 +158,9 @@ func (s *Server) Handler() http.Handler {
 		mux.Handle(route.pattern, s.serve(route))
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// ServeMux redirects paths that it would clean, and decodes %2F: no
-		// path of ours needs either.
-		if r.URL.Path != path.Clean(r.URL.Path) || strings.ContainsAny(r.URL.EscapedPath(), "%;") || r.Method == http.MethodConnect {
+		// ServeMux redirects paths that it would clean, decodes %2F, and answers
+		// what is no path by itself: nothing of ours needs any of it.
+		if !strings.HasPrefix(r.URL.Path, "/") || r.URL.Path != path.Clean(r.URL.Path) || strings.ContainsAny(r.URL.EscapedPath(), "%;") || r.Method == http.MethodConnect {
 			s.serve(route{fail: s.failJSON}).ServeHTTP(w, r)
 			return
 		}
@@ -156,17 +173,19 @@ func (s *Server) Handler() http.Handler {
 func (s *Server) serve(route route) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w := &response{ResponseWriter: rw, started: s.Now(), requestID: requestID(r)}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("X-Fapi-Interaction-Id", w.requestID)
-		w.Header().Set("Cache-Control", "no-store")
-		if route.cors {
-			w.Header().Set("Access-Control-Allow-Origin", "*")
-		}
+		s.harden(w.Header())
+		shared := s.share(w.Header(), r, route)
 		ctx, cancel := context.WithTimeout(r.Context(), requestDeadline)
 		defer cancel()
 		ctx = context.WithValue(ctx, addressKey{}, s.clientAddress(r))
+		ctx = context.WithValue(ctx, attemptKey{}, new(attempt))
 		r = r.WithContext(gatehouse.WithOrigin(ctx, gatehouse.Origin{Actor: route.actor, RequestID: w.requestID}))
-		r.Body = http.MaxBytesReader(w, r.Body, route.limit)
+		r.Body = http.MaxBytesReader(rw, r.Body, route.limit) // not w: it tells rw to end the connection
+		long := r.ProtoMajor == 1 && (r.ContentLength > route.limit+bodySlack || r.ContentLength < 0)
+		if long {
+			w.Header().Set("Connection", "close")
+		}
 
 		var p *provider
 		err := func() (err error) {
@@ -175,13 +194,13 @@ func (s *Server) serve(route route) http.Handler {
 					err = s.panicked(w, fault)
 				}
 			}()
+			if err := checkMethod(w.Header(), r, route, shared); err != nil {
+				return err
+			}
 			if route.handle == nil {
 				return gatehouse.NewError(gatehouse.NotFound, "there is nothing at this path")
 			}
-			if err := checkMethod(w, r, route); err != nil {
-				return err
-			}
-			if r.Method == http.MethodOptions && route.cors {
+			if r.Method == http.MethodOptions && shared {
 				w.WriteHeader(http.StatusNoContent)
 				return nil
 			}
@@ -202,23 +221,69 @@ func (s *Server) serve(route route) http.Handler {
 			}
 			route.fail(w, r, p, fault)
 		}
+		if long {
+			dropRest(rw, r.Body)
+		}
 		s.logRequest(r, route, p, w, fault)
 	})
 }
 
-// checkMethod refuses methods that the route does not list, and answers
-// preflights of routes that any origin may read (Fetch, CORS protocol).
-func checkMethod(w http.ResponseWriter, r *http.Request, route route) error {
-	if route.methods == "" || strings.Contains(", "+route.methods+",", ", "+r.Method+",") {
+// dropRest keeps net/http from reading what the handler left of a long body: it
+// would take up to 512 KiB. The peer still gets the answer, for net/http ends
+// the connection gently once MaxBytesReader has told it to.
+func dropRest(rw http.ResponseWriter, body io.Reader) {
+	http.NewResponseController(rw).SetReadDeadline(time.Unix(1, 0))
+	if _, err := body.Read(make([]byte, 1)); err != io.EOF {
+		io.Copy(io.Discard, http.MaxBytesReader(rw, io.NopCloser(strings.NewReader(".")), 0))
+	}
+}
+
+// harden sets the headers that every response has. Pages replace the
+// Content-Security-Policy, documents and assets Cache-Control.
+func (s *Server) harden(h http.Header) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	if s.secure() {
+		h.Set("Strict-Transport-Security", "max-age=31536000") // RFC 6797 §6.1; a year
+	}
+}
+
+// share lets scripts of other origins read the answers that are meant for them,
+// and reports whether it does (Fetch §3.3, CORS protocol).
+func (s *Server) share(h http.Header, r *http.Request, route route) bool {
+	switch {
+	case route.cors == anyOrigin:
+		h.Set("Access-Control-Allow-Origin", "*")
+		return true
+	case route.cors == tokenOrigins && len(s.TokenOrigins) > 0:
+		h.Set("Vary", "Origin")
+		origin := r.Header.Get("Origin")
+		if slices.Contains(s.TokenOrigins, origin) {
+			h.Set("Access-Control-Allow-Origin", origin)
+			return true
+		}
+	}
+	return false
+}
+
+// checkMethod refuses methods that the route does not list. Preflights of a
+// route that is shared pass. TRACE, which repeats what a browser hides from
+// scripts, and CONNECT are for no route (RFC 9110 §9.3.8, §9.3.6).
+func checkMethod(h http.Header, r *http.Request, route route, shared bool) error {
+	switch {
+	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
+	case route.methods == "" || strings.Contains(", "+route.methods+",", ", "+r.Method+","):
+		return nil
+	case r.Method == http.MethodOptions && shared:
+		h.Set("Access-Control-Allow-Methods", route.methods)
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Fapi-Interaction-Id")
+		h.Set("Access-Control-Max-Age", "86400")
 		return nil
 	}
-	if r.Method == http.MethodOptions && route.cors {
-		w.Header().Set("Access-Control-Allow-Methods", route.methods)
-		w.Header().Set("Access-Control-Max-Age", "86400")
-		return nil
-	}
-	w.Header().Set("Allow", route.methods)
-	return gatehouse.NewError(gatehouse.MethodNotAllowed, "this endpoint takes "+route.methods+" only")
+	h.Set("Allow", route.methods)
+	return gatehouse.NewError(gatehouse.MethodNotAllowed, "this endpoint does not take the method; see Allow")
 }
 
 // asError turns every error into one whose text may be shown.
@@ -263,10 +328,20 @@ func (s *Server) logRequest(r *http.Request, route route, p *provider, w *respon
 	if p != nil {
 		attrs = append(attrs, slog.String("provider_code", p.Code))
 	}
+	attempt := attemptOf(r.Context())
+	for _, known := range []struct{ name, value string }{
+		{"client_id", attempt.clientID}, {"resource_server_id", attempt.resourceServerID}, {"auth_method", attempt.method}, {"kid", attempt.kid},
+	} {
+		if known.value != "" {
+			attrs = append(attrs, slog.String(known.name, known.value))
+		}
+	}
 	level := slog.LevelInfo
 	if fault != nil {
 		attrs = append(attrs, slog.String("kind", fault.Kind.String()), slog.String("error", fault.Description))
-		if fault.Err != nil {
+		if why, ok := errors.AsType[reason](fault.Err); ok {
+			attrs = append(attrs, slog.String("reason", string(why)))
+		} else if fault.Err != nil {
 			attrs = append(attrs, slog.String("cause", fault.Err.Error()))
 		}
 		if fault.Kind.Status("") >= 500 {

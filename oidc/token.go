@@ -73,14 +73,15 @@ func (s *Server) grantToken(w http.ResponseWriter, r *http.Request, p *provider,
 	if !slices.Contains(c.GrantTypes, grantType) {
 		return gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is not registered for this grant_type")
 	}
+	ctx := byCredential(r.Context())
 	var answer *tokenResponse
 	switch grantType {
 	case gatehouse.GrantAuthorizationCode:
-		answer, err = s.exchangeCode(r.Context(), p, c, in)
+		answer, err = s.exchangeCode(ctx, p, c, in)
 	case gatehouse.GrantClientCredentials:
-		answer, err = s.clientCredentials(r.Context(), p, c, in)
+		answer, err = s.clientCredentials(ctx, p, c, in)
 	case gatehouse.GrantRefreshToken:
-		answer, err = s.refresh(r.Context(), p, c, in)
+		answer, err = s.refresh(ctx, p, c, in)
 	}
 	if err != nil {
 		return err

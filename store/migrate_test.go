@@ -67,6 +67,9 @@ func TestPurgeIndexes(t *testing.T) {
 				t.Errorf("%s has no index of %s", table, key)
 			}
 		}
+		if !strings.Contains(list, "INDEX authorizations_without_code ON ") {
+			t.Error("visits that never got a code have no index")
+		}
 		equal(t, strings.Count(list, "REFERENCES grants"), 0)
 	})
 }

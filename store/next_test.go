@@ -42,7 +42,7 @@ func TestNextSchema(t *testing.T) {
 			fill(t, db)
 			nextSchema(t, url)
 			must(t, db.Ping(t.Context()))
-			checkFilled(t, db, "00006")
+			checkFilled(t, db, "00007")
 
 			again, err := store.Open(t.Context(), url)
 			must(t, err)

@@ -9,6 +9,11 @@ import (
 // nobody else writes meanwhile.
 const purgeBatch = 100
 
+// visitsKeptFor is how long a visit that never got a code outlives its expiry.
+// Anybody can begin one, and nothing is used twice when it is forgotten; what
+// is wanted is that a clock which goes wrong by an hour or two ends none.
+const visitsKeptFor = 3 * time.Hour
+
 // purges delete some rows each, at most $1, that ended at or before $2 or
 // belong to a deleted provider. Tokens go before their grants; what a PSU
 // granted stays for their history. What is deleted
@@ -32,10 +37,12 @@ var purges = []struct {
 	{keptFor, []fragment{`
 		DELETE FROM refresh_tokens WHERE (provider, id) IN
 			(SELECT provider, id FROM refresh_tokens WHERE expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
+	{visitsKeptFor, []fragment{`
+		DELETE FROM authorizations WHERE (provider, id) IN
+			(SELECT provider, id FROM authorizations WHERE expires_at <= $2 AND code_expires_at IS NULL ORDER BY expires_at LIMIT $1)`}},
 	{keptFor, []fragment{`
 		DELETE FROM authorizations WHERE (provider, id) IN
-			(SELECT provider, id FROM authorizations WHERE expires_at <= $2 AND (code_expires_at IS NULL OR code_expires_at <= $2)
-			 ORDER BY expires_at LIMIT $1)`}},
+			(SELECT provider, id FROM authorizations WHERE expires_at <= $2 AND code_expires_at <= $2 ORDER BY expires_at LIMIT $1)`}},
 	{keptFor, []fragment{`
 		DELETE FROM grants WHERE (provider, id) IN
 			(SELECT provider, id FROM grants WHERE expires_at <= $2 AND user_id = '' ORDER BY expires_at LIMIT $1)`}},
@@ -74,7 +81,7 @@ var purges = []struct {
 			(SELECT provider, id FROM resource_servers WHERE provider IN (SELECT code FROM providers WHERE deleted_at <= $2) LIMIT $1)`}},
 }
 
-// Purge deletes what ended at least a day before now, a little at a time. Each
+// Purge deletes what ended long enough before now, a little at a time. Each
 // transaction is followed by a pause as long as itself, so that half of the
 // time at least is everybody else's. Processes that purge at the same time
 // wait for each other's rows, and stop when they find none of their own.

@@ -22,7 +22,8 @@ func purge(t *testing.T, db *store.DB, at time.Time) int {
 	return n
 }
 
-// A row goes a day after its end, to the millisecond, and not before.
+// A row goes a day after its end, to the millisecond, and not before; a visit
+// that never got a code three hours after.
 // Proves: S23
 func TestPurge(t *testing.T) {
 	visit := aVisit("alpha", "visit")
@@ -47,7 +48,7 @@ func TestPurge(t *testing.T) {
 			}, now, []string{"consumed "}},
 		"a visit":          {func(t *testing.T, db *store.DB) { must(t, db.CreateAuthorization(t.Context(), visit)) }, visit.ExpiresAt, []string{"authorizations "}},
 		"with a late code": {func(t *testing.T, db *store.DB) { must(t, db.CreateAuthorization(t.Context(), lateCode)) }, lateCode.CodeExpiresAt, []string{"authorizations "}},
-		"without a code":   {func(t *testing.T, db *store.DB) { must(t, db.CreateAuthorization(t.Context(), codeless)) }, visit.ExpiresAt, []string{"authorizations "}},
+		"without a code":   {func(t *testing.T, db *store.DB) { must(t, db.CreateAuthorization(t.Context(), codeless)) }, visit.ExpiresAt.Add(3*time.Hour - day), []string{"authorizations "}},
 		"an access token":  {func(t *testing.T, db *store.DB) { withTokens(t, db, short, long) }, short.ExpiresAt, []string{"access_tokens "}},
 		"a refresh token":  {func(t *testing.T, db *store.DB) { withTokens(t, db, nil, aRefreshToken("alpha", "r", "grant")) }, now.Add(30 * time.Minute), []string{"refresh_tokens "}},
 		"a grant, its last": {func(t *testing.T, db *store.DB) {
