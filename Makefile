@@ -37,9 +37,8 @@ ha: ## the leader of a PostgreSQL cluster is killed under load, five times
 	$(GO) run ./e2e/torture -database cluster -faults leader-loss -count 5 -pause 50ms
 
 FUZZTIME ?= 10m
-fuzz: ## every fuzz target
-	$(GO) test -run '^$$' -fuzz FuzzParse$$ -fuzztime $(FUZZTIME) ./jose
-	$(GO) test -run '^$$' -fuzz FuzzParseJWKS$$ -fuzztime $(FUZZTIME) ./jose
+fuzz: ## every fuzz target for FUZZTIME under the race detector; docs/security.md
+	FUZZTIME=$(FUZZTIME) .ci/fuzz
 
 tools: ## what the tests need beside Go: installed from Debian when missing
 	@.ci/tools

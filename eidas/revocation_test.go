@@ -88,7 +88,7 @@ func goodList(serials ...int64) *list {
 	return l
 }
 
-func (l *list) der(t *testing.T) []byte {
+func (l *list) der(t testing.TB) []byte {
 	t.Helper()
 	der, err := x509.CreateRevocationList(rand.Reader, &l.RevocationList, l.by.cert, l.by.key)
 	if err != nil {
@@ -111,7 +111,7 @@ func goodResponse() *response {
 	return r
 }
 
-func (r *response) der(t *testing.T) []byte {
+func (r *response) der(t testing.TB) []byte {
 	t.Helper()
 	der, err := ocsp.CreateResponse(r.about, r.responder, r.Response, r.key)
 	if err != nil {
@@ -121,7 +121,7 @@ func (r *response) der(t *testing.T) []byte {
 }
 
 // responder makes a certificate to which issuer's task of signing responses is given.
-func responder(t *testing.T, change func(*x509.Certificate), by *authority) *x509.Certificate {
+func responder(t testing.TB, change func(*x509.Certificate), by *authority) *x509.Certificate {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: "Responder"},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
