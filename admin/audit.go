@@ -1,8 +1,8 @@
 package admin
 
 import (
-	"bytes"
 	"context"
+	"crypto/hmac"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -138,12 +138,12 @@ func (a *Admin) VerifyEvents(ctx context.Context, kept Head) (*ChainState, error
 			state.Fault = &ChainFault{state.Head.Sequence + 1, LineMissing, nil}
 			return state, nil
 		}
-		if !bytes.Equal(e.ChainHash(a.KEK, state.Head.Hash), e.Hash) {
+		if !hmac.Equal(e.ChainHash(a.KEK, state.Head.Hash), e.Hash) {
 			finding, err := a.examine(ctx, e, state.Head)
 			state.Fault = &ChainFault{e.Sequence, finding, e}
 			return state, err
 		}
-		if e.Sequence == kept.Sequence && !bytes.Equal(e.Hash, kept.Hash) {
+		if e.Sequence == kept.Sequence && !hmac.Equal(e.Hash, kept.Hash) {
 			state.Fault = &ChainFault{e.Sequence, LineReplaced, e}
 			return state, nil
 		}
@@ -185,7 +185,7 @@ func (a *Admin) examine(ctx context.Context, e *gatehouse.Event, head Head) (Cha
 	}
 	next := after[0]
 	for _, hash := range [][]byte{e.Hash, e.ChainHash(a.KEK, head.Hash)} { // all but its hash was changed, or its hash alone
-		if bytes.Equal(next.ChainHash(a.KEK, hash), next.Hash) {
+		if hmac.Equal(next.ChainHash(a.KEK, hash), next.Hash) {
 			return LineChanged, nil
 		}
 	}

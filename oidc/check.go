@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -81,40 +80,53 @@ type demand struct {
 
 // readDemand reads scope, permission and psu. At /check they are all there is.
 // Below it, where the gateway adds what the bearer asked for, the query may be
-// the bearer's: it can demand more, but nothing in it can demand less.
+// the bearer's: it can demand more, but nothing in it can demand less. A demand
+// that cannot be read is none that was met.
 func readDemand(r *http.Request) (*demand, error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	text := r.URL.RawQuery
 	gatewaysOwn := r.PathValue("path") == ""
-	if gatewaysOwn && err != nil {
-		return nil, invalid("the query is malformed")
+	if !gatewaysOwn {
+		text = demandsIn(text)
+	}
+	query, err := parsePairs(text)
+	if err != nil {
+		return nil, err
 	}
 	d := new(demand)
-	for name, values := range query {
+	for _, p := range query {
 		switch {
-		case name == "scope":
-			for _, value := range values {
-				scope := gatehouse.ParseScopes(value)
-				if len(scope) == 0 || !scope.Within(gatehouse.AllScopes()) {
-					return nil, invalid("scope must be some of openid, accounts, payments, fundsconfirmations")
-				}
+		case p.name == "scope":
+			scope := gatehouse.ParseScopes(p.value)
+			if len(scope) == 0 || !scope.Within(gatehouse.AllScopes()) {
+				return nil, invalid("scope must be some of openid, accounts, payments, fundsconfirmations")
 			}
-			d.scope = gatehouse.ParseScopes(strings.Join(values, " "))
-		case name == "permission":
-			for _, value := range values {
-				permissions := strings.Fields(value)
-				if len(permissions) == 0 {
-					return nil, invalid("permission is empty")
-				}
-				d.permissions = append(d.permissions, permissions...)
+			d.scope = gatehouse.ParseScopes(d.scope.String() + " " + p.value)
+		case p.name == "permission":
+			permissions := strings.Fields(p.value)
+			if len(permissions) == 0 {
+				return nil, invalid("permission is empty")
 			}
-		case !gatewaysOwn:
-		case name == "psu" && slices.Equal(values, []string{"optional"}):
+			d.permissions = append(d.permissions, permissions...)
+		case p.name == "psu" && p.value == "optional" && !d.psuOptional:
 			d.psuOptional = true
 		default:
 			return nil, invalid("the query may have scope, permission and psu=optional only")
 		}
 	}
 	return d, nil
+}
+
+// demandsIn keeps of a query what is a demand by its name: the rest is the
+// bearer's, and for the resource to read.
+func demandsIn(query string) string {
+	var demands []string
+	for part := range strings.SplitSeq(query, "&") {
+		rawName, _, _ := strings.Cut(part, "=")
+		if name, err := url.QueryUnescape(rawName); err == nil && (name == "scope" || name == "permission") {
+			demands = append(demands, part)
+		}
+	}
+	return strings.Join(demands, "&")
 }
 
 // metBy returns nil when a token has all that is demanded. A PSU is demanded

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -247,4 +248,140 @@ func TestAddressBehindProxies(t *testing.T) {
 			t.Errorf("%s: %d", name, a.Code)
 		}
 	}
+}
+
+// Whoever comes under many names can make a limit forget old names, but not
+// grow it; and a name that goes on asking is kept.
+//
+// Proves: N18, A20
+func TestManyAddresses(t *testing.T) {
+	w := sqliteWorld(t)
+	w.limited(oidc.Limits{AuthorizeAddress: oidc.Rate{PerSecond: 0.001, Burst: 1}})
+	// Refused before anything is written or looked up.
+	ask := func(address string) int {
+		return w.at(address, "GET", "/oidc/alpha/authorize?client_id=nobody", nil, "").Code
+	}
+	address := func(i int) string { return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String() }
+	const busy, quiet = "192.0.2.1", "192.0.2.2"
+	for _, name := range []string{busy, quiet} {
+		if status := ask(name); status != 400 {
+			t.Fatal(status)
+		}
+	}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	const flood = 20_000
+	for i := range flood {
+		if status := ask(address(i)); status != 400 {
+			t.Fatalf("address %d: %d", i, status)
+		}
+		if i%1000 == 0 {
+			if status := ask(busy); status != 429 {
+				t.Fatalf("who goes on asking is forgotten after %d others: %d", i, status)
+			}
+			w.log.mu.Lock()
+			w.log.text.Reset()
+			w.log.mu.Unlock()
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int(after.HeapAlloc) - int(before.HeapAlloc); grown > 8<<20 {
+		t.Errorf("%d addresses take %d KiB", flood, grown>>10)
+	}
+	if status := ask(quiet); status != 400 {
+		t.Errorf("who has not asked for long: %d", status)
+	}
+	if status := ask(address(flood - 1)); status != 429 {
+		t.Errorf("the last address: %d", status)
+	}
+}
+
+// Resource servers of one id at two banks, and a client that is called like
+// one, each have their own count of wrong secrets.
+func TestWrongSecretsOfNamesakes(t *testing.T) {
+	w := sqliteWorld(t)
+	guards := map[string]string{"alpha": w.guard("alpha"), "gamma": w.guard("gamma")}
+	namesake := guards["alpha"]
+	must(t, w.store.CreateResourceServer(t.Context(), &gatehouse.ResourceServer{
+		ID: namesake, Provider: "gamma", Name: "Namesake", CreatedAt: w.clock.Now(),
+		SecretHash: gatehouse.ResourceServerSecretHash(w.kek, "gamma", namesake, guardSecret),
+	}))
+	w.addClient(gatehouse.Client{ID: "alpha/" + namesake, TokenEndpointAuthMethod: gatehouse.AuthClientSecretBasic,
+		SecretHash: gatehouse.ClientSecretHash(w.kek, "alpha/"+namesake, secret)})
+	w.limited(oidc.Limits{WrongSecrets: oidc.Rate{PerSecond: 0.1, Burst: 3}})
+	addresses := 0
+	introspect := func(provider, secret string) int {
+		addresses++
+		return w.at(fmt.Sprint("203.0.113.", addresses), "POST", "/api/oidc/"+provider+"/introspect",
+			map[string]string{"Authorization": basicHeader(namesake, secret)}, form{"token": "t"}.encode()).Code
+	}
+	for range 3 {
+		introspect("alpha", "x")
+	}
+	if status := introspect("alpha", guardSecret); status != 429 {
+		t.Errorf("after wrong secrets: %d", status)
+	}
+	if status := introspect("gamma", guardSecret); status != 200 {
+		t.Errorf("the namesake at another bank: %d", status)
+	}
+	client := w.at("203.0.113.200", "POST", "/api/oidc/gamma/tokens", map[string]string{"Authorization": basicHeader("alpha/"+namesake, secret)}, clientCredentials.encode())
+	if client.Code != 200 {
+		t.Errorf("the client: %d %s", client.Code, client.Body)
+	}
+}
+
+// A flood of authorization requests from everywhere leaves as many rows as the
+// limits of its clients let through, and they go three hours after they
+// expired. Others go on.
+//
+// Proves: A20
+func TestAuthorizationFlood(t *testing.T) {
+	w := sqliteWorld(t)
+	const flood, burst = 100_000, 200
+	w.limited(oidc.Limits{AuthorizeAddress: oidc.Rate{PerSecond: 1, Burst: 10}, AuthorizeClient: oidc.Rate{PerSecond: 1, Burst: burst}})
+	rows := func() (n int) {
+		must(t, w.raw().QueryRow(`SELECT COUNT(*) FROM authorizations`).Scan(&n))
+		return n
+	}
+	target := "/oidc/alpha/authorize?" + query(tppA).encode()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	statuses := map[int]int{}
+	for i := range flood {
+		from := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String()
+		statuses[w.at(from, "GET", target, nil, "").Code]++
+		if i%1000 == 0 {
+			w.log.mu.Lock()
+			w.log.text.Reset()
+			w.log.mu.Unlock()
+		}
+		if i == flood/2 {
+			other := w.at("192.0.2.1", "GET", "/oidc/alpha/authorize?"+query(tppB).encode(), nil, "")
+			if other.Code != 303 {
+				t.Errorf("another client: %d %s", other.Code, other.Body)
+			}
+		}
+	}
+	if statuses[303] != burst || statuses[429] != flood-burst {
+		t.Errorf("%v", statuses)
+	}
+	if n := rows(); n != burst+1 {
+		t.Errorf("%d rows", n)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int(after.HeapAlloc) - int(before.HeapAlloc); grown > 16<<20 {
+		t.Errorf("grown by %d KiB", grown>>10)
+	}
+	w.clock.advance(15*time.Minute + 3*time.Hour)
+	if _, err := w.store.Purge(t.Context(), w.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if n := rows(); n != 0 {
+		t.Errorf("%d rows after three hours", n)
+	}
+	t.Attr("bad_inputs", strconv.Itoa(flood-burst))
 }

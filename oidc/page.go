@@ -35,7 +35,6 @@ func render(w http.ResponseWriter, status int, name string, data any, formAction
 	h.Set("Content-Length", strconv.Itoa(page.Len()))
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action "+formAction)
 	h.Set("X-Frame-Options", "DENY")
-	h.Set("Referrer-Policy", "no-referrer")
 	w.WriteHeader(status)
 	w.Write(page.Bytes())
 	return nil

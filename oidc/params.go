@@ -21,33 +21,49 @@ type params map[string]string
 
 const maxParams = 100
 
-// parseParams reads application/x-www-form-urlencoded text. Unlike
+// A pair is one parameter as it was sent.
+type pair struct{ name, value string }
+
+// parsePairs reads application/x-www-form-urlencoded text in its order. Unlike
 // url.ParseQuery it takes nothing from a text that is malformed anywhere.
-func parseParams(text string) (params, error) {
-	in := params{}
-	seen := map[string]bool{}
-	for pair := range strings.SplitSeq(text, "&") {
-		if pair == "" {
+func parsePairs(text string) ([]pair, error) {
+	var pairs []pair
+	for part := range strings.SplitSeq(text, "&") {
+		if part == "" {
 			continue
 		}
-		rawName, rawValue, _ := strings.Cut(pair, "=")
+		rawName, rawValue, _ := strings.Cut(part, "=")
 		name, err := url.QueryUnescape(rawName)
-		if err != nil || !utf8.ValidString(name) {
-			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter name is not validly encoded")
+		if err != nil || name == "" || !utf8.ValidString(name) {
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter name is empty or not validly encoded")
 		}
 		value, err := url.QueryUnescape(rawValue)
 		if err != nil || !utf8.ValidString(value) {
 			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter value is not validly encoded")
 		}
-		if seen[name] {
-			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter is repeated")
-		}
-		if len(seen) == maxParams {
+		if len(pairs) == maxParams {
 			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "there are more than 100 parameters")
 		}
-		seen[name] = true
-		if value != "" {
-			in[name] = value
+		pairs = append(pairs, pair{name, value})
+	}
+	return pairs, nil
+}
+
+// parseParams reads application/x-www-form-urlencoded text.
+func parseParams(text string) (params, error) {
+	pairs, err := parsePairs(text)
+	if err != nil {
+		return nil, err
+	}
+	in := params{}
+	seen := map[string]bool{}
+	for _, p := range pairs {
+		if seen[p.name] {
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter is repeated")
+		}
+		seen[p.name] = true
+		if p.value != "" {
+			in[p.name] = p.value
 		}
 	}
 	return in, nil
@@ -102,13 +118,17 @@ func parseJSONParams(body []byte) (params, error) {
 
 func readBody(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(r.Body)
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return nil, gatehouse.NewError(gatehouse.PayloadTooLarge, "the body is larger than this endpoint takes")
+	if _, over := errors.AsType[*http.MaxBytesError](err); over {
+		return nil, tooLarge()
 	}
 	if err != nil {
 		return nil, gatehouse.NewError(gatehouse.InvalidRequest, "the body could not be read")
 	}
 	return body, nil
+}
+
+func tooLarge() error {
+	return gatehouse.NewError(gatehouse.PayloadTooLarge, "the body is larger than this endpoint takes")
 }
 
 // mediaType is the Content-Type without its parameters, "" when it is missing,

@@ -26,7 +26,7 @@ func (s *Server) authenticateResourceServer(ctx context.Context, p *provider, he
 	attempt := attemptOf(ctx)
 	attempt.resourceServerID, attempt.method = rs.ID, gatehouse.AuthClientSecretBasic
 	right := subtle.ConstantTimeCompare(rs.SecretHash, gatehouse.ResourceServerSecretHash(s.KEK, p.Code, id, secret)) == 1
-	if err := s.checkSecret(ctx, p.Code+"/"+id, right, badClient(wrongSecret, "the secret of the resource server is wrong")); err != nil {
+	if err := s.checkSecret(ctx, "resource server\x00"+p.Code+"\x00"+id, right, badClient(wrongSecret, "the secret of the resource server is wrong")); err != nil {
 		return nil, err
 	}
 	return rs, nil

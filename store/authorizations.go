@@ -1,8 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"time"
@@ -167,7 +167,7 @@ func (db *DB) SetCode(ctx context.Context, provider, id string, codeHash []byte,
 	switch {
 	case err != nil:
 		return err
-	case out.repeated && bytes.Equal(a.CodeHash, codeHash):
+	case out.repeated && subtle.ConstantTimeCompare(a.CodeHash, codeHash) == 1:
 		return db.confirm(ctx)
 	case a.Status == gatehouse.AuthorizationDenied:
 		return gatehouse.ErrConflict

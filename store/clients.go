@@ -1,8 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"time"
@@ -38,8 +38,8 @@ func (db *DB) CreateClient(ctx context.Context, c *gatehouse.Client) error {
 		newEntry(ctx, c.CreatedAt).event(gatehouse.EventClientCreated, "", clientRow+` WHERE id = $8`, c.ID))
 	if out.repeated && errors.Is(err, gatehouse.ErrExists) {
 		found, notThere := db.Client(ctx, c.ID)
-		if notThere == nil && found.CreatedAt.Equal(milliseconds(c.CreatedAt)) && bytes.Equal(found.RegistrationTokenHash, c.RegistrationTokenHash) &&
-			bytes.Equal(found.SecretHash, c.SecretHash) {
+		if notThere == nil && found.CreatedAt.Equal(milliseconds(c.CreatedAt)) && subtle.ConstantTimeCompare(found.RegistrationTokenHash, c.RegistrationTokenHash) == 1 &&
+			subtle.ConstantTimeCompare(found.SecretHash, c.SecretHash) == 1 {
 			return db.confirm(ctx)
 		}
 	}

@@ -1,8 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"time"
@@ -63,7 +63,7 @@ func (db *DB) CreateConsent(ctx context.Context, c *gatehouse.Consent, now time.
 		return nil, err
 	case lookErr != nil:
 		return nil, lookErr
-	case !bytes.Equal(earlier.RequestHash, c.RequestHash):
+	case subtle.ConstantTimeCompare(earlier.RequestHash, c.RequestHash) != 1:
 		return nil, gatehouse.ErrConflict
 	}
 	return earlier, db.confirm(ctx)

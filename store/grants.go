@@ -1,9 +1,9 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"time"
@@ -56,7 +56,7 @@ func (db *DB) unlessIssued(ctx context.Context, out outcome, err error, access *
 		return err
 	}
 	found, _, lookErr := db.AccessToken(ctx, access.Provider, access.ID)
-	if lookErr != nil || !bytes.Equal(found.Hash, access.Hash) {
+	if lookErr != nil || subtle.ConstantTimeCompare(found.Hash, access.Hash) != 1 {
 		return err
 	}
 	return db.confirm(ctx)

@@ -1,8 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"time"
 
@@ -45,7 +45,7 @@ func (db *DB) EnterPSUSession(ctx context.Context, provider string, handoverHash
 	if out.repeated {
 		found, err := db.PSUSession(ctx, provider, sessionHash)
 		switch {
-		case err == nil && bytes.Equal(found.HandoverHash, handoverHash):
+		case err == nil && subtle.ConstantTimeCompare(found.HandoverHash, handoverHash) == 1:
 			return db.confirm(ctx)
 		case err != nil && !errors.Is(err, gatehouse.ErrNotFound):
 			return err

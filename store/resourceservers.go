@@ -1,8 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"slices"
 	"time"
@@ -24,7 +24,7 @@ func (db *DB) CreateResourceServer(ctx context.Context, r *gatehouse.ResourceSer
 	case out.repeated && errors.Is(err, gatehouse.ErrExists):
 		list, notThere := db.ResourceServers(ctx, r.Provider)
 		if notThere == nil && slices.ContainsFunc(list, func(found *gatehouse.ResourceServer) bool {
-			return found.ID == r.ID && bytes.Equal(found.SecretHash, r.SecretHash)
+			return found.ID == r.ID && subtle.ConstantTimeCompare(found.SecretHash, r.SecretHash) == 1
 		}) {
 			return db.confirm(ctx)
 		}

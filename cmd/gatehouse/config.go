@@ -47,6 +47,9 @@ type config struct {
 	// such as 10.0.0.0/8; for limits alone, never for a URL. A list; it cannot
 	// come from the environment.
 	TrustedProxies []string `yaml:"trusted_proxies"`
+	// Origins such as https://app.example whose scripts may call the token
+	// endpoint (CORS). A list; it cannot come from the environment.
+	TokenOrigins []string `yaml:"token_origins"`
 	// The certificate of the public listener; without one it speaks plain
 	// http. It is read once, at the start.
 	TLS tlsConfig `yaml:"tls"`
@@ -167,6 +170,12 @@ type timeoutsConfig struct {
 type limitsConfig struct {
 	// Bytes of the request line and header together; more is answered 431.
 	HeaderBytes int `yaml:"header_bytes"`
+	// Open connections of one listener; more wait until one ends.
+	Connections int `yaml:"connections"`
+	// Open connections of one address, or network of IPv6; more are closed at
+	// once. Proxies have no such limit: trusted_proxies, and every address
+	// with behind_proxy.
+	ConnectionsPerAddress int `yaml:"connections_per_address"`
 	// Authenticated requests of one client. This and what follows are rates:
 	// who asks more often is answered 429. Each replica counts by itself. 0 in
 	// both keys sets no limit.
@@ -203,6 +212,7 @@ const (
 
 	minHeaderBytes = 8 << 10
 	maxHeaderBytes = 1 << 20
+	maxConnections = 1_000_000
 	maxRate        = 1_000_000
 )
 
@@ -223,12 +233,14 @@ func defaultConfig() *config {
 			Shutdown:   gatehouse.Duration(10 * time.Second),
 		},
 		Limits: limitsConfig{
-			HeaderBytes:      32 << 10,
-			Client:           rateConfig{PerSecond: 200, Burst: 1000},
-			Provider:         rateConfig{PerSecond: 1000, Burst: 2000},
-			AuthorizeAddress: rateConfig{PerSecond: 20, Burst: 200},
-			AuthorizeClient:  rateConfig{PerSecond: 100, Burst: 1000},
-			WrongSecrets:     rateConfig{PerSecond: 1, Burst: 60},
+			HeaderBytes:           32 << 10,
+			Connections:           10_000,
+			ConnectionsPerAddress: 2000,
+			Client:                rateConfig{PerSecond: 200, Burst: 1000},
+			Provider:              rateConfig{PerSecond: 1000, Burst: 2000},
+			AuthorizeAddress:      rateConfig{PerSecond: 20, Burst: 200},
+			AuthorizeClient:       rateConfig{PerSecond: 100, Burst: 1000},
+			WrongSecrets:          rateConfig{PerSecond: 1, Burst: 60},
 		},
 		PurgeEvery: gatehouse.Duration(time.Minute),
 	}
@@ -378,6 +390,12 @@ func (c *config) validate() error {
 		return errors.New("log.format must be json or text")
 	case c.Limits.HeaderBytes < minHeaderBytes || c.Limits.HeaderBytes > maxHeaderBytes:
 		return fmt.Errorf("limits.header_bytes must be %d to %d", minHeaderBytes, maxHeaderBytes)
+	case c.Limits.Connections < 1 || c.Limits.Connections > maxConnections:
+		return fmt.Errorf("limits.connections must be 1 to %d", maxConnections)
+	case c.Limits.ConnectionsPerAddress < 1 || c.Limits.ConnectionsPerAddress > maxConnections:
+		return fmt.Errorf("limits.connections_per_address must be 1 to %d", maxConnections)
+	case !everyIsOrigin(c.TokenOrigins):
+		return errors.New("token_origins: each must be an origin such as https://app.example")
 	case (c.ConnectorTLS.CertFile == "") != (c.ConnectorTLS.KeyFile == ""):
 		return errors.New("connector_tls.cert_file and connector_tls.key_file must be set together")
 	case c.PurgeEvery < gatehouse.Duration(time.Second) || c.PurgeEvery > gatehouse.Duration(24*time.Hour):
@@ -456,6 +474,18 @@ func (c *config) trustedProxies() (networks []netip.Prefix, err error) {
 		networks = append(networks, network)
 	}
 	return networks, nil
+}
+
+// everyIsOrigin reports whether all texts are https origins as browsers write
+// them (RFC 6454 §6.2).
+func everyIsOrigin(texts []string) bool {
+	for _, text := range texts {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != "https" || u.Host == "" || u.Host != strings.ToLower(u.Host) || u.Port() == "443" || text != "https://"+u.Host {
+			return false
+		}
+	}
+	return true
 }
 
 func (c *config) hasTLS() bool { return c.TLS.CertFile != "" }

@@ -97,7 +97,7 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	server := &oidc.Server{
 		Store: db, KEK: kek, BaseURL: config.BaseURL, Now: clock.now, Log: log,
 		Directories: directories, Trust: trust, Fetcher: fetcher, Banks: banks,
-		TrustedProxies: proxies, Limits: config.Limits.limits(),
+		TrustedProxies: proxies, TokenOrigins: config.TokenOrigins, Limits: config.Limits.limits(),
 	}
 	auditor := &admin.Admin{Store: db, KEK: kek, Now: clock.now}
 	probes := &probes{ready: server.Ready, log: log}

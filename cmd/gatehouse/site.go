@@ -31,17 +31,27 @@ var cipherSuites = []uint16{
 	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
+// streamWindow is how much of the bodies on one HTTP/2 connection, and of each,
+// is taken before the handler reads; net/http has a megabyte.
+const streamWindow = 64 << 10
+
 // newSite serves listener by handler, over TLS when there is a certificate.
 // Connections wait until serveSites.
 func newSite(listener net.Listener, handler http.Handler, config *config, log *slog.Logger, certificate *tls.Certificate) *site {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           endUnclear(handler),
 		ReadHeaderTimeout: time.Duration(config.Timeouts.ReadHeader),
 		ReadTimeout:       time.Duration(config.Timeouts.Read),
 		WriteTimeout:      time.Duration(config.Timeouts.Write),
 		IdleTimeout:       time.Duration(config.Timeouts.Idle),
 		MaxHeaderBytes:    config.Limits.HeaderBytes - bufferSlop,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams:          100,
+			MaxReceiveBufferPerConnection: streamWindow,
+			MaxReceiveBufferPerStream:     streamWindow,
+		},
+		DisableGeneralOptionsHandler: true, // OPTIONS * is answered as everything else
 	}
 	if certificate != nil {
 		server.TLSConfig = &tls.Config{
@@ -50,7 +60,20 @@ func newSite(listener net.Listener, handler http.Handler, config *config, log *s
 			CipherSuites: cipherSuites,
 		}
 	}
-	return &site{server, listener}
+	return &site{server, newGate(listener, config, log)}
+}
+
+// endUnclear ends the connection with the answer where a proxy in front may
+// find other boundaries between requests than net/http does, which takes a
+// Content-Length beside Transfer-Encoding, and Transfer-Encoding in HTTP/1.0,
+// and shows neither to a handler (RFC 9112 §6.1, §11.2).
+func endUnclear(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 1 && (r.ProtoMinor != 1 || len(r.TransferEncoding) > 0 || r.Method == http.MethodConnect) {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (s *site) url() string { return origin(s.listener, s.server.TLSConfig != nil) }
