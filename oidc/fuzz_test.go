@@ -189,7 +189,7 @@ func faultOf(log string) string {
 
 var (
 	atBank    = regexp.MustCompile(`^https://bank\.example/(alpha|gamma)/login\?authorization_id=[0-9a-v]{26}$`)
-	atPage    = regexp.MustCompile(`^(https://auth\.example)?/oidc/(alpha|beta|gamma)/access$`)
+	atPage    = regexp.MustCompile(`^(https://auth\.example)?/oidc/(alpha|beta|gamma)/access(/enter/[\w-]{43})?$`)
 	ourParams = regexp.MustCompile(`^[A-Za-z0-9%+._~=&-]*$`)
 )
 
