@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: build test check fmt demo bench rounds torture ha fuzz tools
+.PHONY: build test check gosec vuln reproducible fmt demo bench rounds torture ha fuzz tools
 
 build: ## the static binary, ./gatehouse
 	CGO_ENABLED=0 $(GO) build -trimpath -o gatehouse ./cmd/gatehouse
@@ -11,13 +11,22 @@ demo: ## three sandbox banks, a TPP, the whole flow, then a browser
 	$(GO) run ./cmd/gatehouse demo
 
 test: tools ## every test, on SQLite and PostgreSQL
-	$(GO) test -race -timeout 15m ./...
+	$(GO) run ./e2e/tally -race -timeout 15m ./...
 
 check: ## what a machine can see of the code
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'not gofmt-ed: run make fmt'; exit 1; }
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
+
+gosec: ## gosec over the program
+	@.ci/gosec
+
+vuln: ## known vulnerabilities of what the program calls
+	@.ci/vuln
+
+reproducible: ## two builds are the same bytes
+	@.ci/reproducible
 
 fmt:
 	gofmt -w $$(git ls-files '*.go')
@@ -38,7 +47,7 @@ ha: ## the leader of a PostgreSQL cluster is killed under load, five times
 
 FUZZTIME ?= 10m
 fuzz: ## every fuzz target for FUZZTIME under the race detector; docs/security.md
-	FUZZTIME=$(FUZZTIME) .ci/fuzz
+	@FUZZTIME=$(FUZZTIME) .ci/fuzz
 
 tools: ## what the tests need beside Go: installed from Debian when missing
 	@.ci/tools

@@ -31,6 +31,7 @@ var levels = map[string]int{
 	"gatehouse/cmd/gatehouse": 6,
 
 	"gatehouse/e2e/torture": 6, // never part of the program
+	"gatehouse/e2e/tally":   6,
 }
 
 // only lists dependencies that one package alone may import.

@@ -6,7 +6,7 @@ import "testing"
 // and of a desktop, with JavaScript and without. It leaves pictures of every
 // page in e2e/screenshots.
 //
-// Proves: A7, A12
+// Proves: A7, A9, A12
 func TestBrowser(t *testing.T) {
 	chromium, err := find("chromium", "chromium")
 	if err != nil {

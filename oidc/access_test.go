@@ -701,6 +701,8 @@ func TestAccessHeaders(t *testing.T) {
 
 // Whatever a TPP calls itself or asks for, and whatever a bank calls an
 // account, is text: the page has the same tags as with harmless names.
+//
+// Proves: A9
 func TestAccessPageEscapes(t *testing.T) {
 	var naughty []string
 	data, err := os.ReadFile("testdata/blns.json")

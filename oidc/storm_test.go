@@ -130,7 +130,7 @@ const throwers = 4
 // public route. Nothing is a fault of the server's, and nothing is left when it
 // is over.
 //
-// Proves: N22
+// Proves: N22, O20
 func TestStorm(t *testing.T) {
 	length := 3 * time.Second
 	if text := os.Getenv(envStorm); text != "" {

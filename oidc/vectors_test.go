@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,7 @@ func readCases(t testing.TB, name string, into any) {
 
 // Proves: C1, C3, C5
 func TestAssertionAttacks(t *testing.T) {
+	tried := 0
 	for provider, refused := range map[string]int{"alpha": 400, "gamma": 401} {
 		w := sqliteWorld(t)
 		x := newAttacker(w, provider)
@@ -115,14 +117,18 @@ func TestAssertionAttacks(t *testing.T) {
 				t.Errorf("%s: %s: %v, want %d invalid_client", provider, c.ID, a, refused)
 			case written():
 				t.Errorf("%s: %s: refused, but something was stored", provider, c.ID)
+			default:
+				tried++
 			}
 		}
 		t.Logf("client_assertion at %s: %d cases", provider, len(cases))
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
 
 // Proves: R1
 func TestRequestObjectAttacks(t *testing.T) {
+	tried := 0
 	for door, provider := range map[string]string{"alpha": "alpha", "bank": "beta"} {
 		w := sqliteWorld(t)
 		x := newAttacker(w, provider)
@@ -150,10 +156,13 @@ func TestRequestObjectAttacks(t *testing.T) {
 				t.Errorf("%s: %s: %v, want the TPP told invalid_request_object", door, c.ID, o)
 			case written():
 				t.Errorf("%s: %s: refused, but something was stored", door, c.ID)
+			default:
+				tried++
 			}
 		}
 		t.Logf("request_object at %s: %d cases", door, len(cases))
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
 
 // minuteAgo is when the good tokens were made: so that an exp that has just
