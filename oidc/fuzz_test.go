@@ -25,6 +25,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -874,19 +875,33 @@ func FuzzPaths(f *testing.F) {
 
 // A patient connection hides the end of input from a handler that runs:
 // net/http takes it for a client that has gone, and gives up the request. It
-// looks for it one byte at a time.
+// looks for it one byte at a time; so does, now and then, a reader of a header,
+// whose deadline then ends the wait.
 type patient struct {
 	net.Conn
 	over chan struct{} // the handler is
+
+	mu       sync.Mutex
+	deadline time.Time
 }
 
 func (p *patient) Read(b []byte) (int, error) {
 	n, err := p.Conn.Read(b)
-	if err == io.EOF && len(b) == 1 {
-		<-p.over
-		return 0, os.ErrDeadlineExceeded
+	if err != io.EOF || len(b) != 1 {
+		return n, err
 	}
-	return n, err
+	p.mu.Lock()
+	deadline := p.deadline
+	p.mu.Unlock()
+	var late <-chan time.Time
+	if !deadline.IsZero() {
+		late = time.After(time.Until(deadline))
+	}
+	select {
+	case <-p.over:
+	case <-late:
+	}
+	return 0, os.ErrDeadlineExceeded
 }
 
 func (p *patient) SetReadDeadline(t time.Time) error {
@@ -896,6 +911,10 @@ func (p *patient) SetReadDeadline(t time.Time) error {
 	}
 	if !t.IsZero() && t.Before(time.Now()) {
 		p.over <- struct{}{}
+	} else {
+		p.mu.Lock()
+		p.deadline = t
+		p.mu.Unlock()
 	}
 	return p.Conn.SetReadDeadline(t)
 }
@@ -912,7 +931,7 @@ type patientListener struct{ net.Listener }
 
 func (l patientListener) Accept() (net.Conn, error) {
 	conn, err := l.Listener.Accept()
-	return &patient{conn, make(chan struct{}, 1)}, err
+	return &patient{Conn: conn, over: make(chan struct{}, 1)}, err
 }
 
 // wire serves a handler on a socket for raw bytes.
@@ -1019,6 +1038,7 @@ var rawSeeds = []string{
 	"GET /oidc/alpha/jwks HTTP/1.0\n\n", "GET  /oidc/alpha/jwks HTTP/1.1\r\n\r\n", "GET /oidc/alpha/jwks HTTP/9.9\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
 	"GET /oidc/alpha/jwks HTTP/1.1\r\nHost: a\r\n b: folded\r\n\r\n", "GET /oidc/alpha/jwks HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "GET /oidc/alpha/jwks HTTP/1.1\r\nHost: a b\r\n\r\n",
 	"CONNECT auth.example:443 HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "GET /oidc/alpha/jwks HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n\r\n",
+	"GET /oidc/alpha/jwks HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("a", 4095-len("GET /oidc/alpha/jwks HTTP/1.1\r\nHost: a\r\nX: ")), // one byte less than the reader's buffer
 	"GET /" + strings.Repeat("a", 20<<10) + " HTTP/1.1\r\nHost: a\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "\x00", "",
 	fmt.Sprintf("GET /oidc/alpha/jwks HTTP/1.1\r\nHost: a\r\n%s\r\n", strings.Repeat("a: b\r\n", 3000)),
 }
