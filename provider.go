@@ -121,6 +121,9 @@ type Rules struct {
 	RequireSignedRequest bool `json:"require_signed_request_object,omitempty"`
 	// RequirePKCE refuses authorization requests without code_challenge.
 	RequirePKCE bool `json:"require_pkce,omitempty"`
+	// RequirePS256 takes no signature of a client by RS256 (FAPI 1.0 Advanced
+	// §8.6), whatever the client is registered for.
+	RequirePS256 bool `json:"require_ps256,omitempty"`
 	// OpenRegistration lets anybody register at a sandbox provider, without a
 	// software statement.
 	OpenRegistration bool `json:"open_registration,omitempty"`

@@ -187,7 +187,7 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	if slices.ContainsFunc(keys, func(k *jose.PublicKey) bool { return k.KID == token.KID }) {
 		attempt.kid = token.KID
 	}
-	wrong, err := s.verify(ctx, token, keys, algsFor(c.TokenEndpointAuthSigningAlg)...)
+	wrong, err := s.verify(ctx, token, keys, p.algsFor(c.TokenEndpointAuthSigningAlg)...)
 	if err != nil {
 		return nil, err
 	}
@@ -301,12 +301,18 @@ func mediaSubtype(typ string) string {
 	return strings.TrimPrefix(strings.ToLower(typ), "application/")
 }
 
-// algsFor returns the algorithms a client may sign with.
-func algsFor(registered string) []string {
-	if registered != "" {
-		return []string{registered}
+// clientAlgs are the algorithms that clients may sign with at the provider.
+func (p *provider) clientAlgs() []string {
+	if p.rules.RequirePS256 {
+		return []string{jose.PS256}
 	}
 	return gatehouse.Algs()
+}
+
+// algsFor returns the algorithms that a client may sign with at the provider:
+// none when it is registered for one that the provider refuses.
+func (p *provider) algsFor(registered string) []string {
+	return slices.DeleteFunc(p.clientAlgs(), func(alg string) bool { return registered != "" && alg != registered })
 }
 
 // authenticateBySecret checks the Basic scheme as RFC 6749 §2.3.1 has it: both

@@ -2,6 +2,7 @@ package oidc_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -276,15 +277,26 @@ func TestBasic(t *testing.T) {
 // Proves: C21
 func TestAssertionAlgorithm(t *testing.T) {
 	w := sqliteWorld(t)
+	// tppA is registered for either algorithm, tppB for RS256.
 	for _, row := range []struct {
-		client, alg string
-		status      int
-	}{{tppA, jose.PS256, 200}, {tppA, jose.RS256, 200}, {tppB, jose.RS256, 200}, {tppB, jose.PS256, 400}} {
-		token, err := clientKey(t, row.client, row.alg).Sign("JWT", w.assertionClaims("alpha", row.client))
-		must(t, err)
-		f := clientCredentials.with(form{"client_assertion_type": assertionType, "client_assertion": token})
-		if a := w.do("POST", "/api/oidc/alpha/tokens", formHeader, f.encode()); a.StatusCode != row.status {
-			t.Errorf("%s with %s: %v", row.client, row.alg, a)
+		client, alg      string
+		status, strictly int // with require_ps256
+	}{{tppA, jose.PS256, 200, 200}, {tppA, jose.RS256, 200, 400}, {tppB, jose.RS256, 200, 400}, {tppB, jose.PS256, 400, 400}} {
+		for strict, status := range map[bool]int{false: row.status, true: row.strictly} {
+			w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.RequirePS256 = strict })
+			token, err := clientKey(t, row.client, row.alg).Sign("JWT", w.assertionClaims("alpha", row.client))
+			must(t, err)
+			f := clientCredentials.with(form{"client_assertion_type": assertionType, "client_assertion": token})
+			if a := w.do("POST", "/api/oidc/alpha/tokens", formHeader, f.encode()); a.StatusCode != status {
+				t.Errorf("%s with %s, require_ps256 %t: %v", row.client, row.alg, strict, a)
+			}
+		}
+	}
+	w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.RequirePS256 = true })
+	document := w.get("/.well-known/openid-configuration/alpha")
+	for _, of := range []string{"token_endpoint_auth", "request_object", "introspection_endpoint_auth", "revocation_endpoint_auth"} {
+		if algs := fmt.Sprint(document.JSON[of+"_signing_alg_values_supported"]); algs != "[PS256]" {
+			t.Errorf("discovery: %s %s", of, algs)
 		}
 	}
 }

@@ -67,7 +67,7 @@ func (s *Server) openConsentToken(r *http.Request, p *provider, c *client, text 
 	if err != nil {
 		return nil, refusal(codeSignatureInvalid, "", "the body: "+err.Error())
 	}
-	wrong, err := s.verify(r.Context(), token, keys, algsFor(c.RequestObjectSigningAlg)...)
+	wrong, err := s.verify(r.Context(), token, keys, p.algsFor(c.RequestObjectSigningAlg)...)
 	if err != nil {
 		return nil, err
 	}

@@ -69,8 +69,8 @@ func (s *Server) renderDiscovery(p *provider) document {
 		ResponseTypesSupported:            []string{responseTypeCode},
 		GrantTypesSupported:               gatehouse.GrantTypes(),
 		TokenEndpointAuthMethodsSupported: gatehouse.AuthMethods(),
-		TokenEndpointAuthSigningAlgValuesSupported: gatehouse.Algs(),
-		RequestObjectSigningAlgValuesSupported:     gatehouse.Algs(),
+		TokenEndpointAuthSigningAlgValuesSupported: p.clientAlgs(),
+		RequestObjectSigningAlgValuesSupported:     p.clientAlgs(),
 		ResponseModesSupported:                     []string{responseModeQuery},
 		SubjectTypesSupported:                      []string{"public"},
 		IDTokenSigningAlgValuesSupported:           gatehouse.Algs(),
@@ -86,11 +86,11 @@ func (s *Server) renderDiscovery(p *provider) document {
 
 		IntrospectionEndpoint:                              s.introspectionEndpoint(p),
 		IntrospectionEndpointAuthMethodsSupported:          gatehouse.AuthMethods(),
-		IntrospectionEndpointAuthSigningAlgValuesSupported: gatehouse.Algs(),
+		IntrospectionEndpointAuthSigningAlgValuesSupported: p.clientAlgs(),
 		IntrospectionSigningAlgValuesSupported:             []string{p.SigningAlg},
 		RevocationEndpoint:                                 s.revocationEndpoint(p),
 		RevocationEndpointAuthMethodsSupported:             gatehouse.AuthMethods(),
-		RevocationEndpointAuthSigningAlgValuesSupported:    gatehouse.Algs(),
+		RevocationEndpointAuthSigningAlgValuesSupported:    p.clientAlgs(),
 		UserinfoEndpoint:                                   s.userinfoEndpoint(p),
 	})
 }

@@ -34,7 +34,7 @@ func (s *Server) openRequestObject(ctx context.Context, p *provider, c *client, 
 	if err != nil {
 		return nil, badRequestObject("request: " + err.Error())
 	}
-	wrong, err := s.verify(ctx, token, keys, algsFor(c.RequestObjectSigningAlg)...)
+	wrong, err := s.verify(ctx, token, keys, p.algsFor(c.RequestObjectSigningAlg)...)
 	if err != nil {
 		return nil, err
 	}

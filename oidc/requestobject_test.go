@@ -270,15 +270,18 @@ func TestSignedRequestsRequired(t *testing.T) {
 func TestRequestObjectAlgorithm(t *testing.T) {
 	w := sqliteWorld(t)
 	for _, row := range []struct {
-		client, alg string
-		taken       bool
-	}{{tppA, jose.PS256, true}, {tppA, jose.RS256, true}, {tppB, jose.RS256, true}, {tppB, jose.PS256, false}} {
+		client, alg     string
+		taken, strictly bool // with require_ps256
+	}{{tppA, jose.PS256, true, true}, {tppA, jose.RS256, true, false}, {tppB, jose.RS256, true, false}, {tppB, jose.PS256, false, false}} {
 		for door, provider := range doors {
-			object, err := clientKey(t, row.client, row.alg).Sign("", w.requestClaims(provider, row.client))
-			must(t, err)
-			o := w.ask(door, query(row.client).with(form{"request": object}))
-			if taken := o.begun() != ""; taken != row.taken || !taken && !o.tells("invalid_request_object") {
-				t.Errorf("%s with %s at %s: %v", row.client, row.alg, door, o)
+			for strict, want := range map[bool]bool{false: row.taken, true: row.strictly} {
+				w.changeProvider(provider, func(p *gatehouse.Provider) { p.Rules.RequirePS256 = strict })
+				object, err := clientKey(t, row.client, row.alg).Sign("", w.requestClaims(provider, row.client))
+				must(t, err)
+				o := w.ask(door, query(row.client).with(form{"request": object}))
+				if taken := o.begun() != ""; taken != want || !taken && !o.tells("invalid_request_object") {
+					t.Errorf("%s with %s at %s, require_ps256 %t: %v", row.client, row.alg, door, strict, o)
+				}
 			}
 		}
 	}

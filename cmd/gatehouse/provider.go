@@ -68,6 +68,7 @@ func (c *cli) providerAdd() *cobra.Command {
 	f.BoolVar(&n.Rules.RequirePKCE, "require-pkce", false, "refuse authorization requests without code_challenge")
 	f.BoolVar(&n.Rules.OpenRegistration, "open-registration", false, "let anybody register without a software statement, at a sandbox provider")
 	f.BoolVar(&n.Rules.RotateRefreshTokens, "rotate-refresh-tokens", false, "give out a new refresh token with every refresh")
+	f.BoolVar(&n.Rules.RequirePS256, "require-ps256", false, "take no signature of a client by RS256")
 	f.BoolVar(&n.Rules.LegacyRequestObjects, "legacy-request-objects", false, "take request objects of first-generation TPP software")
 	themeFlags(f, &n.Theme, "theme-")
 	defaults := gatehouse.Rules{}.WithDefaults()
