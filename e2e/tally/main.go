@@ -83,7 +83,10 @@ func report(events io.Reader, w io.Writer) (total int, err error) {
 			}
 			total += n
 		case "pass", "skip":
-			delete(said, name)
+			// The report of a race may stand below a test that passed.
+			if text := said[name]; text != nil && !strings.Contains(text.String(), "WARNING: DATA RACE") {
+				delete(said, name)
+			}
 		case "fail":
 			// A package fails last, and with it what was running when it died.
 			for other, text := range said {

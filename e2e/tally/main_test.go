@@ -32,6 +32,11 @@ func TestReport(t *testing.T) {
 {"Action":"output","Package":"a","Output":"FAIL\ta\t0.1s\n"}
 {"Action":"fail","Package":"a"}
 `, "--- FAIL: TestBad (0.00s)\n    a_test.go:7: wrong\nFAIL\ta\t0.1s\n", 0, false},
+		"has a race": {`{"Action":"output","Package":"a","Test":"TestGood","Output":"WARNING: DATA RACE\n"}
+{"Action":"pass","Package":"a","Test":"TestGood"}
+{"Action":"output","Package":"a","Output":"FAIL\ta\t0.1s\n"}
+{"Action":"fail","Package":"a"}
+`, "FAIL\ta\t0.1s\nWARNING: DATA RACE\n", 0, false},
 		"dies": {`{"Action":"output","Package":"a","Test":"TestBad","Output":"panic: no\n"}
 {"Action":"output","Package":"a","Output":"FAIL\ta\t0.1s\n"}
 {"Action":"fail","Package":"a"}
