@@ -17,6 +17,13 @@ var (
 	testNamed = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
 )
 
+// withoutTest are advisories for which a reason is enough: the part at fault is
+// not used, or is a dependency's own and newer than the fix.
+var withoutTest = map[string]bool{
+	"GO-2026-5004": true, "GO-2024-2605": true, "GO-2025-3849": true, "GO-2026-5039": true,
+	"GO-2026-4337": true, "GO-2025-4155": true, "keycloak#52835": true,
+}
+
 // docs/security.md says of each advisory what covers it, and names no test that
 // there is not.
 //
@@ -89,7 +96,7 @@ func TestSecurityDocument(t *testing.T) {
 			t.Errorf("%s is no advisory of the list, or stands twice", id)
 		}
 		listed[id] = true
-		if len(covered) < 10 {
+		if !anyTest.MatchString(covered) && (!withoutTest[id] || len(covered) < 10) {
 			t.Errorf("%s: neither a test nor a reason", id)
 		}
 	}

@@ -3,6 +3,7 @@ package oidc_test
 import (
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,7 @@ func TestFaultsGoToTheTPP(t *testing.T) {
 	w := sqliteWorld(t)
 	w.addClient(gatehouse.Client{ID: "no-code", JWKS: clientJWKS(t, tppA), GrantTypes: []string{"client_credentials"}})
 	w.addClient(gatehouse.Client{ID: "elsewhere", JWKS: clientJWKS(t, tppA), Providers: []string{"closed"}})
+	tried := 0
 	for _, row := range []struct {
 		name   string
 		change form
@@ -111,6 +113,7 @@ func TestFaultsGoToTheTPP(t *testing.T) {
 		{"request object garbage", form{"request": "x"}, "invalid_request_object"},
 	} {
 		for door, provider := range doors {
+			tried++
 			_, location := w.asked(door, query(tppA).with(row.change))
 			got := location.Query()
 			if !strings.HasPrefix(location.String(), callback+"?") || got.Get("error") != row.code || got.Get("error_description") == "" || got.Has("code") {
@@ -121,6 +124,7 @@ func TestFaultsGoToTheTPP(t *testing.T) {
 			}
 		}
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
 
 // Every rule of a provider that hardens the request.

@@ -20,6 +20,7 @@ import (
 	"net/http/httptest"
 	"net/http/httptrace"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -498,6 +499,7 @@ func TestKeysURLRules(t *testing.T) {
 	store.publish("/stranger", clientKey(t, "stranger", jose.PS256))
 	port := fmt.Sprint(":", store.address.Port())
 	good := store.url("/keys")
+	tried := 0
 	for _, c := range []struct {
 		name, directory, url string
 		code                 string // of the error; "" registers
@@ -531,6 +533,7 @@ func TestKeysURLRules(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			a := w.register("uri-tpp", w.statement(c.directory, "uri-tpp", pointing(c.url)), nil)
 			if c.code != "" {
+				tried++
 				expect(t, a, 400, c.code)
 				if !strings.Contains(a.text("error_description"), c.says) {
 					t.Errorf("%v does not say %q", a, c.says)
@@ -553,6 +556,7 @@ func TestKeysURLRules(t *testing.T) {
 			w.clock.advance(time.Minute) // for the rate limit
 		})
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
 
 // Proves: N1
@@ -594,12 +598,14 @@ func TestKeysURLReachesNobodyInside(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "localhost", "localhost.", "a.localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1", "0x7f.0.0.1", "2130706433", "127.0.0.1.nip.example@127.0.0.1"} {
 		urls = append(urls, "https://"+host+":"+port+"/")
 	}
+	tried := 0
 	attempt := func(url, lookedUp string) {
 		t.Helper()
 		w.clock.advance(time.Minute) // for the rate limit
 		for _, name := range []string{"software_jwks_endpoint", "jwks_uri"} {
 			statement := w.statement(sandboxDirectory, "uri-tpp", claims{"software_jwks": nil, name: url})
 			expect(t, w.register("uri-tpp", statement, nil), 400, "invalid_software_statement")
+			tried++
 		}
 		if lookedUp != "" {
 			return
@@ -610,6 +616,7 @@ func TestKeysURLReachesNobodyInside(t *testing.T) {
 		body, err = json.Marshal(claims{"provider_code": "alpha", "client_name": "x", "redirect_uris": []string{callback}, "jwks_uri": url, "token_endpoint_auth_method": "private_key_jwt"})
 		must(t, err)
 		expect(t, w.do("POST", registerPath, jsonBody, string(body)), 400, "invalid_client_metadata")
+		tried += 2
 	}
 	for _, url := range urls {
 		attempt(url, "")
@@ -633,6 +640,7 @@ func TestKeysURLReachesNobodyInside(t *testing.T) {
 	if visitor := <-visitors; visitor != own.LocalAddr().String() {
 		t.Error("somebody connected to the trap")
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
 
 // Proves: N1 (redirects)
@@ -671,6 +679,7 @@ func TestJWKPolicyAtRegistration(t *testing.T) {
 	if len(file.Keys) != 25 {
 		t.Fatalf("%d cases", len(file.Keys))
 	}
+	tried := 0
 	for i, c := range file.Keys {
 		t.Run(c.ID, func(t *testing.T) {
 			if bits, ok := c.JWK["n_bits"].(float64); ok { // no modulus in the file
@@ -701,6 +710,7 @@ func TestJWKPolicyAtRegistration(t *testing.T) {
 				expect(t, byURL, 201, "")
 				expect(t, used, 200, "")
 			case "reject":
+				tried += 4
 				expect(t, a, 400, "invalid_software_statement")
 				expect(t, signed, 400, "invalid_software_statement")
 				expect(t, byURL, 400, "invalid_software_statement")
@@ -710,6 +720,7 @@ func TestJWKPolicyAtRegistration(t *testing.T) {
 			}
 		})
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
 
 func mustJSON(t testing.TB, v any) []byte {

@@ -182,6 +182,7 @@ func (r registrationAttack) fault() string {
 
 // Proves: D1
 func TestRegistrationAttacks(t *testing.T) {
+	tried := 0
 	for _, target := range []string{atStatement, atRequest} {
 		w := sqliteWorld(t)
 		x := newAttacker(w, "alpha")
@@ -205,6 +206,7 @@ func TestRegistrationAttacks(t *testing.T) {
 			r := readRegistrationAttack(x, c, target)
 			a := r.send(x)
 			if fault := r.fault(); fault != "" {
+				tried++
 				switch {
 				case a.StatusCode != 400 || a.text("error") != fault || a.JSON["client_id"] != nil:
 					t.Errorf("%s: %s: %v, want %s", target, c.ID, a, fault)
@@ -227,6 +229,7 @@ func TestRegistrationAttacks(t *testing.T) {
 			t.Errorf("%s: only %d cases", target, len(cases))
 		}
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
 
 // What is signed for one purpose registers nothing, and what registers is good

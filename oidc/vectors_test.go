@@ -305,6 +305,7 @@ func TestRedirectURICases(t *testing.T) {
 	w := sqliteWorld(t)
 	cases := redirectCases(t)
 	client, written := w.redirectClients(cases), w.written()
+	tried := 0
 	for door := range doors {
 		for _, c := range cases {
 			good := query(client(c)).with(form{"redirect_uri": c.Registered[0]})
@@ -312,6 +313,9 @@ func TestRedirectURICases(t *testing.T) {
 				t.Fatalf("before %s: the registered URI at %s: %v", c.Why, door, o)
 			}
 			o := w.ask(door, good.with(c.presented(t)))
+			if !c.accepted(t) {
+				tried++
+			}
 			switch {
 			case c.accepted(t):
 				if o.begun() == "" || !written() {
@@ -325,6 +329,7 @@ func TestRedirectURICases(t *testing.T) {
 		}
 		t.Logf("redirect_uri at %s: %d cases", door, len(cases))
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
 
 // The answer goes to the registered URI as it is written, query and all.
@@ -363,6 +368,7 @@ func TestRedirectURICasesAtTheTokenEndpoint(t *testing.T) {
 	w := sqliteWorld(t)
 	cases := redirectCases(t)
 	client := w.redirectClients(cases)
+	tried := 0
 	for _, provider := range everyProvider {
 		for _, c := range cases {
 			registered := form{"redirect_uri": c.Registered[0]}
@@ -372,6 +378,7 @@ func TestRedirectURICasesAtTheTokenEndpoint(t *testing.T) {
 				expect(t, a, 200, "")
 				continue
 			}
+			tried++
 			fault := "invalid_grant"
 			if _, twice := c.Presented.([]any); twice {
 				fault = "invalid_request"
@@ -383,4 +390,5 @@ func TestRedirectURICasesAtTheTokenEndpoint(t *testing.T) {
 		}
 		t.Logf("redirect_uri at the token endpoint of %s: %d cases", provider, len(cases))
 	}
+	t.Attr("bad_inputs", strconv.Itoa(tried))
 }
