@@ -136,7 +136,7 @@ func onlyBlock(data []byte) ([]byte, error) {
 	block, rest := pem.Decode(data) // skips what it does not understand, so count what begins
 	if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 || len(rest) != 0 ||
 		!bytes.HasPrefix(data, []byte("-----BEGIN ")) || bytes.Count(data, []byte("-----BEGIN ")) != 1 {
-		return nil, errors.New(`not DER and not exactly one PEM block "CERTIFICATE"`)
+		return nil, errors.New("neither DER nor exactly one PEM block of a certificate")
 	}
 	return block.Bytes, nil
 }

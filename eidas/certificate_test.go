@@ -52,7 +52,7 @@ func TestParse(t *testing.T) {
 
 // Each row is the input of a good certificate with one thing changed.
 func TestParseInput(t *testing.T) {
-	const form = `not DER and not exactly one PEM block "CERTIFICATE"`
+	const form = "neither DER nor exactly one PEM block of a certificate"
 	der := good(eidas.QSeal).der(t)
 	withHeader := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Headers: map[string]string{"A": "b"}, Bytes: der})
 	broken := []byte("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n")

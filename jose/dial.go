@@ -50,14 +50,22 @@ func validKeysURL(raw string, allow func(netip.AddrPort) bool) error {
 	if err != nil || port > 65535 || port < 1024 && port != 443 { // what is below speaks other protocols
 		return errors.New("jwks_uri must have port 443 or one from 1024 to 65535")
 	}
-	host := u.Hostname()
-	if address, err := netip.ParseAddr(host); err == nil {
+	if address, err := netip.ParseAddr(u.Hostname()); err == nil {
 		return checkAddress(netip.AddrPortFrom(address, uint16(port)), allow)
 	}
-	if len(host) > 253 || !hostName.MatchString(host) || localhost.MatchString(host) {
+	if !PublicHost(u.Hostname()) {
 		return errNotPublic
 	}
 	return nil
+}
+
+// PublicHost reports whether host is a public address or a name with a dot in it that no reader takes for an address.
+// It looks nothing up.
+func PublicHost(host string) bool {
+	if address, err := netip.ParseAddr(host); err == nil {
+		return public(address.Unmap())
+	}
+	return len(host) <= 253 && hostName.MatchString(host) && !localhost.MatchString(host)
 }
 
 var errNotPublic = errors.New("jwks_uri does not name a public host")
@@ -151,7 +159,8 @@ func (f *Fetcher) transport(ctx context.Context) *http.Transport {
 		Config: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: f.RootCAs, Time: f.Now},
 	}
 	return &http.Transport{ // without Proxy: none is taken from the environment
-		DialTLSContext: func(_ context.Context, network, address string) (net.Conn, error) {
+		DialTLSContext: func(_ context.Context, network, address string) (conn net.Conn, err error) {
+			defer survive(&err)                              // it runs in a goroutine of Transport
 			return dialer.DialContext(ctx, network, address) // not Transport's context, which knows no deadline
 		},
 		DisableKeepAlives:      true,

@@ -45,11 +45,11 @@ type Fetcher struct {
 const (
 	fetchTimeout = 5 * time.Second
 	freshFor     = 5 * time.Minute
-	staleFor     = 24 * time.Hour   // how long keys are used while their source fails
-	retryAfter   = 30 * time.Second // how long a source that failed is left alone
-	seekAfter    = 1 * time.Minute  // how often a set is fetched early because it lacks a kid
-	maxSources   = 4096             // with maxJWKS a quarter of a gigabyte at the very worst
-	maxHeader    = 32 << 10         // of an answer, in bytes
+	staleFor     = 24 * time.Hour  // how long keys are used while their source fails
+	retryAfter   = 1 * time.Minute // how long a source that failed is left alone
+	seekAfter    = 1 * time.Minute // how often a set is fetched early because it lacks a kid
+	maxSources   = 4096            // with maxKeys less than half a gigabyte at the very worst
+	maxHeader    = 32 << 10        // of an answer, in bytes
 )
 
 // A FetchError is why there are no keys. Its text is fit for a client; what it unwraps to is for the log alone, for it
@@ -62,7 +62,14 @@ type FetchError struct {
 func (e *FetchError) Error() string { return e.text }
 func (e *FetchError) Unwrap() error { return e.cause }
 
-func unread(cause error) error { return &FetchError{"jwks_uri could not be read", cause} }
+const notRead = "jwks_uri could not be read"
+
+func unread(cause error) error {
+	if fetch, already := errors.AsType[*FetchError](cause); already {
+		return fetch
+	}
+	return &FetchError{notRead, cause}
+}
 
 // A source is what is known of one URL.
 type source struct {
@@ -102,7 +109,7 @@ func (s *source) answer(now time.Time) ([]*PublicKey, error) {
 }
 
 // Keys returns the keys at url, which belong to the Fetcher and must not be changed. The text of an error is fit for a
-// client. A source that failed is asked again after half a minute; until then its error is the answer.
+// client. A source that failed is asked again after a minute; until then its error is the answer.
 func (f *Fetcher) Keys(ctx context.Context, url string) ([]*PublicKey, error) {
 	return f.KeysFor(ctx, url, "")
 }
@@ -128,6 +135,29 @@ func (f *Fetcher) KeysFor(ctx context.Context, url, kid string) ([]*PublicKey, e
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return s.answer(now)
+}
+
+// Try reads the keys at a URL that may never be used. What it fetches is not kept, so that nobody who can name URLs takes
+// the place of those in use.
+func (f *Fetcher) Try(ctx context.Context, url string) ([]*PublicKey, error) {
+	if err := validKeysURL(url, f.Allow); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	_, inUse := f.sources[url]
+	closed := f.closed
+	if !inUse && !closed {
+		f.fetches.Add(1)
+		defer f.fetches.Done()
+	}
+	f.mu.Unlock()
+	switch {
+	case closed:
+		return nil, unread(errClosed)
+	case inUse:
+		return f.Keys(ctx, url)
+	}
+	return f.fetch(ctx, url)
 }
 
 // look finds what is known of url and begins a fetch if one is due. The channel is nil when there is nothing to wait
@@ -195,7 +225,8 @@ func (f *Fetcher) refresh(ctx context.Context, url string, s *source) {
 	s.fetching = nil
 }
 
-func (f *Fetcher) fetch(ctx context.Context, url string) ([]*PublicKey, error) {
+func (f *Fetcher) fetch(ctx context.Context, url string) (keys []*PublicKey, err error) {
+	defer survive(&err)
 	ctx, cancel := context.WithTimeout(ctx, cmp.Or(f.Timeout, fetchTimeout))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -224,6 +255,13 @@ func (f *Fetcher) fetch(ctx context.Context, url string) ([]*PublicKey, error) {
 		return nil, &FetchError{"jwks_uri: " + err.Error(), err}
 	}
 	return set.Keys, nil
+}
+
+// survive turns a panic into an error: whatever a server sends, it must not end the process.
+func survive(err *error) {
+	if fault := recover(); fault != nil {
+		*err = &FetchError{notRead, fmt.Errorf("panic: %v", fault)}
+	}
 }
 
 // isKeySet accepts the media type of key sets (RFC 7517 §8.5.2), the one most servers send, and none at all: what is

@@ -11,12 +11,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -88,7 +91,7 @@ func TestFetchAfterTheClockWasPutBack(t *testing.T) {
 	w.clock.Move(-2 * time.Hour)
 	s.answer(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusInternalServerError) })
 	ask(2)
-	ask(2) // not for half a minute
+	ask(2) // not for a minute
 	w.clock.Move(-2 * time.Hour)
 	ask(3)
 }
@@ -689,7 +692,7 @@ func TestSlowSource(t *testing.T) {
 	}
 }
 
-// A source that failed is left alone for half a minute, one that was given up by a caller is not.
+// A source that failed is left alone for a minute, one that was given up by a caller is not.
 func TestFailureIsRemembered(t *testing.T) {
 	w := newFetchWorld(t)
 	s := w.serve(t)
@@ -700,7 +703,7 @@ func TestFailureIsRemembered(t *testing.T) {
 				t.Fatal(got)
 			}
 		}
-		w.clock.Move(29 * time.Second)
+		w.clock.Move(59 * time.Second)
 		w.Keys(t.Context(), s.url)
 		w.clock.Move(time.Second)
 	}
@@ -774,4 +777,43 @@ func TestCloseFetcher(t *testing.T) {
 		}
 	}
 	s.wantAsked(t, 2)
+}
+
+// Where nothing is set a fetch has five seconds, be it the name server that hangs.
+//
+// Proves: C20 (without keys)
+func TestFetchTimeoutByDefault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &jose.Fetcher{Now: time.Now, Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go io.Copy(io.Discard, theirs)
+			return ours, nil
+		}}}
+		began := time.Now()
+		if _, err := f.Keys(t.Context(), "https://tpp.example/jwks"); err == nil {
+			t.Error("no error")
+		}
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("given up after %v", took)
+		}
+		f.Close()
+		time.Sleep(time.Minute) // until the questions are given up, too
+	})
+}
+
+// What panics while a server is asked ends the fetch, not the process.
+func TestFetchSurvivesAPanic(t *testing.T) {
+	w := newFetchWorld(t)
+	s := w.serve(t)
+	allow := w.Allow
+	w.Allow = func(netip.AddrPort) bool { panic("hostile") } // as the connection is about to be made
+	_, err := w.Keys(t.Context(), s.url)
+	if got := outcome(nil, err); got != notRead || !strings.Contains(cause(err), "hostile") {
+		t.Errorf("%s: %s", got, cause(err))
+	}
+	w.Allow = allow
+	w.clock.Move(time.Minute)
+	if got := outcome(w.Keys(t.Context(), s.url)); got == notRead {
+		t.Error(got)
+	}
 }

@@ -27,7 +27,7 @@ func (s JWKS) MarshalJSON() ([]byte, error) {
 
 // The bounds of a key set from outside.
 const (
-	maxJWKS = 64 << 10
+	maxJWKS = 256 << 10
 	maxKeys = 100
 )
 
@@ -69,7 +69,8 @@ func ParseJWKS(data []byte) (*JWKS, error) {
 	return set, nil
 }
 
-// private are the members of private and symmetric keys (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2).
+// private are the members of private and symmetric keys (RFC 7518 §6.2.2, §6.3.2, §6.4.1; RFC 8037 §2), and
+// priv of AKP keys, which are those of ML-DSA.
 var private = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
 
 // parseJWK returns nil without an error for a key that is not for RS256 or PS256 signatures.

@@ -148,6 +148,9 @@ func (t *JWT) readHeader(header Claims) (err error) {
 	return nil
 }
 
+// MediaType is Typ in lower case without the "application/" that may stand before it (RFC 7515 §4.1.9).
+func (t *JWT) MediaType() string { return strings.TrimPrefix(strings.ToLower(t.Typ), "application/") }
+
 // notVisible reports whether a rune cannot be in a media type. Outside ASCII there are letters whose small forms are
 // inside it.
 func notVisible(r rune) bool { return r <= ' ' || r >= 0x7f }

@@ -520,11 +520,7 @@ func TestRFC7520(t *testing.T) {
 	if jose.VerifyInput(jose.RS256, e.Signing.Input+"A", []byte(decoded(t, e.Signing.Sig)), &key.PublicKey) {
 		t.Error("§4.1: signature is right for another text")
 	}
-	k, err := jose.NewPrivateKey(key, jose.RS256, e.Input.Key["kid"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if signature, err := jose.SignInput(k, e.Signing.Input); err != nil || b64(signature) != e.Signing.Sig {
+	if signature, err := jose.SignExample(key, jose.RS256, e.Signing.Input); err != nil || b64(signature) != e.Signing.Sig {
 		t.Errorf("§4.1: signed %s, %v", b64(signature), err)
 	}
 	if _, err := jose.Parse(e.Output.Compact, jose.MaxSize); errorText(err) != "payload: not JSON" {
@@ -532,5 +528,45 @@ func TestRFC7520(t *testing.T) {
 	}
 	if _, err := jose.Parse(read("4_2.rsa-pss_signature.json").Output.Compact, jose.MaxSize); err != jose.ErrAlg {
 		t.Errorf("§4.2: %v", err)
+	}
+}
+
+// Of the examples of RFC 7520 none is a token or a key here: other algorithms, other serializations, prose for a payload,
+// private keys, and a public key whose private half is printed beside it.
+func TestRFC7520IsRefused(t *testing.T) {
+	files, err := os.ReadDir("testdata/rfc7520")
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, tokens := 0, 0
+	for _, file := range files {
+		data, err := os.ReadFile("testdata/rfc7520/" + file.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e struct {
+			Kty    string
+			Output map[string]json.RawMessage
+		}
+		if err := json.Unmarshal(data, &e); err != nil {
+			t.Fatal(err)
+		}
+		if e.Kty != "" {
+			keys++
+			if set, err := jose.ParseJWKS([]byte(`{"keys":[` + string(data) + `]}`)); err == nil && len(set.Keys) > 0 {
+				t.Errorf("%s is a key", file.Name())
+			}
+		}
+		for form, output := range e.Output {
+			tokens++
+			text := string(output)
+			json.Unmarshal(output, &text) // where it is a string
+			if _, err := jose.Parse(text, jose.MaxSize); err == nil {
+				t.Errorf("%s, %s, is a token", file.Name(), form)
+			}
+		}
+	}
+	if keys != 6 || tokens != 22 {
+		t.Errorf("%d keys and %d tokens", keys, tokens)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"strings"
+	"unicode"
 
 	"github.com/go-json-experiment/json"
 )
@@ -164,7 +166,7 @@ type PublicKey struct {
 }
 
 // NewPublicKey checks a key that came from elsewhere, for example out of a certificate: its length, its exponent, and
-// that it is not one of the kinds of weak key that can be told cheaply. Alg and kid may be empty.
+// that it is neither one of the kinds of weak key that can be told cheaply nor a well-known example. Alg and kid may be empty.
 func NewPublicKey(key *rsa.PublicKey, alg, kid string) (*PublicKey, error) {
 	if alg != "" && alg != RS256 && alg != PS256 {
 		return nil, errAlgName
@@ -172,10 +174,16 @@ func NewPublicKey(key *rsa.PublicKey, alg, kid string) (*PublicKey, error) {
 	if len(kid) > maxKID {
 		return nil, fmt.Errorf("kid is longer than %d bytes", maxKID)
 	}
+	if strings.ContainsFunc(kid, unicode.IsControl) {
+		return nil, errors.New("kid has a control character")
+	}
 	if err := checkShape(key); err != nil {
 		return nil, err
 	}
 	if err := checkWeak(key.N); err != nil {
+		return nil, err
+	}
+	if err := checkPublished(key); err != nil {
 		return nil, err
 	}
 	return &PublicKey{KID: kid, Alg: alg, Key: key}, nil

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/big"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -219,6 +221,33 @@ func TestWeakKeys(t *testing.T) {
 			t.Errorf("%s: %v", row.name, err)
 		}
 	}
+}
+
+// Keys that everybody can sign with are nobody's, wherever one is read.
+func TestPublishedKeys(t *testing.T) {
+	data, err := os.ReadFile("testdata/published_keys.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys []struct{ Source, N string }
+	if err := json.Unmarshal(data, &keys); err != nil {
+		t.Fatal(err)
+	}
+	const fault = "RSA key is an example whose private half is published"
+	for _, k := range keys {
+		n := new(big.Int).SetBytes([]byte(decoded(t, k.N)))
+		if _, err := jose.NewPublicKey(&rsa.PublicKey{N: n, E: 65537}, "", ""); errorText(err) != fault {
+			t.Errorf("%s: %v", k.Source, err)
+		}
+		if _, err := jose.ParseJWKS([]byte(`{"keys":[{"kty":"RSA","e":"AQAB","n":"` + k.N + `"}]}`)); errorText(err) != "keys[0]: "+fault {
+			t.Errorf("%s in a set: %v", k.Source, err)
+		}
+		other := b64(n.SetBit(n, 1024, n.Bit(1024)^1).Bytes()) // another number, of which nothing is known
+		if _, err := jose.ParseJWKS([]byte(`{"keys":[{"kty":"RSA","e":"AQAB","n":"` + other + `"}]}`)); errorText(err) == "keys[0]: "+fault {
+			t.Errorf("%s, a bit changed: %v", k.Source, err)
+		}
+	}
+	t.Attr("bad_inputs", strconv.Itoa(2*len(keys)))
 }
 
 // Proves: K2

@@ -1,12 +1,13 @@
 package jose
 
-// The key policy: what Let's Encrypt's goodkey refuses of RSA keys, within the bounds of this package.
+// The key policy: the kinds of weak RSA key that Let's Encrypt's goodkey looks for, within the bounds of this package.
 // ROCA: Nemec, Sys, Svenda, Klinec, Matyas, "The Return of Coppersmith's Attack" (CVE-2017-15361).
 
 import (
 	"crypto/rsa"
 	"errors"
 	"math/big"
+	"slices"
 )
 
 // checkShape tells whether verifying with key has a bounded cost and a meaning.
@@ -37,13 +38,29 @@ func checkWeak(n *big.Int) error {
 	return nil
 }
 
+// published are the thumbprints of keys whose private halves are printed in specifications and manuals, from where they
+// get into software that is in use (badkeys, "Known private keys").
+var published = []string{
+	"IsUn6_e04MaShXFIISMp4kG62LWzMIPy_MvSA5pJgX8", // RFC 7515 appendix A.2
+	"NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", // RFC 7517 appendix A.2, RFC 7638 §3.1
+	"9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI", // RFC 7520 §3.4
+	"Fa5JHFzFB8yHv0Dk3rGTgtCQPXPr3q8midyfylf8CUU", // RFC 9500 §2.1, testRSA2048
+	"oGDmHqCJ7yzMkWEkrlZVHkvrHIyQwtlDmeq5ForUHeY", // jwt.io
+	"r1LkbBo3925Rb2ZFFrKyU3MVex9T2817Kx0vbi6i_Kc", // panva's oidc-provider and jose
+}
+
+// checkPublished refuses a key that anyone can sign with.
+func checkPublished(key *rsa.PublicKey) error {
+	if slices.Contains(published, Thumbprint(key)) {
+		return errors.New("RSA key is an example whose private half is published")
+	}
+	return nil
+}
+
 // roca reports whether n is a power of 65537 modulo every prime up to 167. The weak generator makes only such moduli;
 // of good ones fewer than one in 2^27 is.
 func roca(n *big.Int) bool {
-	for p := int64(2); p <= 167; p++ {
-		if !big.NewInt(p).ProbablyPrime(0) {
-			continue
-		}
+	for _, p := range rocaPrimes {
 		r := new(big.Int).Mod(n, big.NewInt(p)).Int64()
 		power := int64(1)
 		for power != r {
@@ -81,19 +98,26 @@ func closePrimes(n *big.Int) bool {
 
 var (
 	one         = big.NewInt(1)
-	smallPrimes = primesBelow(752)
+	smallPrimes = product(primesBelow(752))
+	rocaPrimes  = primesBelow(168)
 
 	errBits     = errors.New("RSA modulus is not of 2048 to 4096 bits")
 	errExponent = errors.New("RSA exponent is not 65537")
 )
 
-// primesBelow returns the product of the primes below limit.
-func primesBelow(limit int64) *big.Int {
-	product := big.NewInt(1)
+func primesBelow(limit int64) (primes []int64) {
 	for p := int64(2); p < limit; p++ {
-		if i := big.NewInt(p); i.ProbablyPrime(0) {
-			product.Mul(product, i)
+		if big.NewInt(p).ProbablyPrime(0) {
+			primes = append(primes, p)
 		}
 	}
-	return product
+	return primes
+}
+
+func product(factors []int64) *big.Int {
+	p := big.NewInt(1)
+	for _, f := range factors {
+		p.Mul(p, big.NewInt(f))
+	}
+	return p
 }
