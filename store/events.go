@@ -86,7 +86,8 @@ func (db *DB) SealEvents(ctx context.Context, hash func(previous []byte, e *gate
 	if err != nil || len(events) == 0 {
 		return 0, err
 	}
-	var statements []statement
+	statements := db.sealAlone()
+	first := len(statements)
 	for _, e := range events {
 		e.Sequence = sequence + 1
 		e.Hash = hash(previous, e)
@@ -107,10 +108,24 @@ func (db *DB) SealEvents(ctx context.Context, hash func(previous []byte, e *gate
 		err = db.confirm(ctx)
 	}
 	sealed := int64(0)
-	for _, n := range out.changed {
+	for _, n := range out.changed[first:] {
 		sealed += n
 	}
 	return int(sealed), err
+}
+
+// sealLock is the advisory lock of a transaction that seals: "gatehous" in
+// ASCII, plus one.
+const sealLock = migrateLock + 1
+
+// sealAlone lets one transaction seal at a time. Else two of them could wait
+// for each other, one for an event, one for a place in the chain, until
+// PostgreSQL ends one of them a second later. SQLite has one writer anyway.
+func (db *DB) sealAlone() []statement {
+	if db.postgres == nil {
+		return nil
+	}
+	return []statement{query(`SELECT pg_advisory_xact_lock($1)`, sealLock)}
 }
 
 // Chain lists sealed events in the order of the chain.

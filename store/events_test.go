@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -437,6 +438,52 @@ func TestSealersMeet(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One process seals an event that another is about to seal behind an earlier
+// one: the first would hold that event and wait for the place in the chain,
+// the other the reverse.
+// Proves: O11
+func TestSealersDoNotDeadlock(t *testing.T) {
+	url := storetest.URL(t, "postgres")
+	writer, beside := open(t, url), raw(t, url)
+	exec(t, beside, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = ''1min''', current_database()); END $$`)
+	hash, mayWrite, results := chainHash(t), make(chan struct{}), make(chan error, 2)
+	// seal returns when a sealer has read, and is about to write.
+	seal := func() {
+		db, read := open(t, url), make(chan struct{})
+		pause := sync.OnceFunc(func() {
+			close(read)
+			<-mayWrite
+		})
+		go func() {
+			_, err := db.SealEvents(t.Context(), func(previous []byte, e *gatehouse.Event) []byte {
+				pause()
+				return hash(previous, e)
+			})
+			results <- err
+		}()
+		<-read
+	}
+	record(t, writer, "later", now.Add(time.Second))
+	seal()
+	record(t, writer, "earlier", now)
+	seal()
+	lock, err := beside.BeginTx(t.Context(), nil)
+	must(t, err)
+	defer lock.Rollback()
+	_, err = lock.ExecContext(t.Context(), `SELECT 1 FROM events WHERE detail = 'later' FOR UPDATE`)
+	must(t, err)
+	close(mayWrite)
+	await(t, beside, `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' HAVING count(*) = 2`)
+	must(t, lock.Rollback())
+	must(t, <-results)
+	must(t, <-results)
+	sealAll(t, writer)
+	details, err := walkChain(t.Context(), writer, aKEK(t, "kek"))
+	must(t, err)
+	slices.Sort(details)
+	equal(t, details, []string{"earlier", "later"})
 }
 
 // Several processes write events, with clocks that differ, and seal them, all

@@ -380,8 +380,8 @@ func (l *link) note(kind byte, message []byte) {
 		portal, _ := cutString(body)
 		l.batch = append(l.batch, l.portals[portal])
 	case 'Q':
-		sql, _ := cutString(body)
-		l.batch = append(l.batch, sql)
+		text, _ := cutString(body)
+		l.batch = append(l.batch, text)
 	}
 }
 
