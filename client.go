@@ -197,9 +197,9 @@ func (c *Client) Validate() error {
 
 // ValidRedirectURI says why a redirect_uri cannot be registered: it must be an
 // absolute https URI without user information, wildcard or fragment, of at
-// most 2,048 characters (RFC 6749 §3.1.2, RFC 9700 §2.1), not at a private
-// address. Loopback addresses are accepted, also by plain http: the redirection
-// of RFC 8252 §7.3.
+// most 2,048 characters (RFC 6749 §3.1.2, RFC 9700 §2.1), at a public host,
+// and without a parameter that is ours to send. Loopback addresses are
+// accepted, also by plain http: the redirection of RFC 8252 §7.3.
 func ValidRedirectURI(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
@@ -216,10 +216,19 @@ func ValidRedirectURI(raw string) error {
 	case strings.Contains(raw, "*"):
 		return errors.New("redirect_uris has a member with a wildcard")
 	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return errors.New("redirect_uris has a member whose query is not form-encoded")
+	}
+	for name := range query {
+		if slices.Contains(responseParameters, name) { // it would be there twice
+			return errors.New("redirect_uris has a member with a parameter of the authorization response")
+		}
+	}
 	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
 	address, notAddress := netip.ParseAddr(host)
 	switch {
-	case (u.Scheme == "http" || u.Scheme == "https") && notAddress == nil && address.IsLoopback():
+	case (u.Scheme == "http" || u.Scheme == "https") && notAddress == nil && address.IsLoopback() && address.Zone() == "":
 		return nil
 	case u.Scheme != "https":
 		return errors.New("redirect_uris has a member that is not https")
@@ -227,9 +236,17 @@ func ValidRedirectURI(raw string) error {
 		return errors.New("redirect_uris has a member at localhost")
 	case notAddress == nil && !address.IsGlobalUnicast(), notAddress == nil && address.IsPrivate():
 		return errors.New("redirect_uris has a member at a private address")
+	// Browsers read more as addresses than we do: 10.1, 0xa000001, and letters
+	// outside ASCII that turn into digits and dots (WHATWG URL §3.5).
+	case !jose.PublicHost(u.Hostname()):
+		return errors.New("redirect_uris has a member that does not name a public host")
 	}
 	return nil
 }
+
+// responseParameters may be in no redirect_uri (RFC 6749 §3.1 and §4.1.2,
+// RFC 9207 §2).
+var responseParameters = []string{"code", "state", "iss", "error", "error_description", "error_uri"}
 
 // isURIText reports whether s has only characters of RFC 3986 §2.
 func isURIText(s string) bool {

@@ -98,6 +98,22 @@ func TestValidRedirectURI(t *testing.T) {
 		"https://0.0.0.0/cb":            "redirect_uris has a member at a private address",
 		"https://169.254.169.254/":      "redirect_uris has a member at a private address",
 		"ftp://tpp.example/cb":          "redirect_uris has a member that is not https",
+		"https://tpp.example./cb":       "",
+		"https://4.tpp.example/cb":      "",
+		"https://10.0.0.1./cb":          "redirect_uris has a member at a private address",
+		"https://10.1/cb":               "redirect_uris has a member that does not name a public host",
+		"https://0xa000001/cb":          "redirect_uris has a member that does not name a public host",
+		"https://tpp%E3%80%82example/":  "redirect_uris has a member that does not name a public host",
+		"https://tpp/cb":                "redirect_uris has a member that does not name a public host",
+		"https://./cb":                  "redirect_uris has a member that does not name a public host",
+		"https://[::1%25lo]/cb":         "redirect_uris has a member at a private address",
+		"https://tpp.example/cb?a;b":    "redirect_uris has a member whose query is not form-encoded",
+		"https://tpp.example/cb?%zz":    "redirect_uris has a member whose query is not form-encoded",
+		"http://127.0.0.1/?state=":      "redirect_uris has a member with a parameter of the authorization response",
+		"https://tpp.example/?a=code":   "",
+		"https://tpp.example/?Code=1":   "",
+		"https://tpp.example/?code=1":   "redirect_uris has a member with a parameter of the authorization response",
+		"https://tpp.example/?a&%69ss":  "redirect_uris has a member with a parameter of the authorization response",
 	} {
 		got := ""
 		if err := gatehouse.ValidRedirectURI(uri); err != nil {

@@ -110,7 +110,8 @@ type Rules struct {
 	RotateRefreshTokens bool `json:"rotate_refresh_tokens,omitempty"`
 	// RotationGrace defaults to 60 seconds.
 	RotationGrace Duration `json:"rotation_grace,omitzero"`
-	// AssertionMaxLifetime bounds exp of a client assertion, from now.
+	// AssertionMaxLifetime bounds exp of a client assertion, from its iat and
+	// from now.
 	// Default 10 minutes, at most 60.
 	AssertionMaxLifetime Duration `json:"assertion_max_lifetime,omitzero"`
 	// ClockSkew is how far ahead iat and nbf may be. Default 10 seconds, at

@@ -12,7 +12,7 @@ import (
 // Codes, tokens, ids and secrets: 10,000 of each are different, and each
 // character of the secret part is drawn from all of base64url.
 //
-// Proves: K11
+// Proves: K11, C16 (random)
 func TestEntropy(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	const n = 10_000

@@ -1,5 +1,5 @@
 // Package connector is the signed conversation with a bank's login-and-consent
-// system, as docs/connector.md has it. So far it reads what banks send.
+// system, as docs/connector.md has it: it reads what banks send, and calls them.
 package connector
 
 import (
@@ -47,7 +47,7 @@ func open(body []byte, keys []*jose.PublicKey, now time.Time) (jose.Claims, erro
 	if err != nil {
 		return nil, invalid("body: " + err.Error())
 	}
-	if typ := strings.ToLower(token.Typ); typ != "" && typ != "jwt" {
+	if typ := token.MediaType(); typ != "" && typ != "jwt" {
 		return nil, invalid("body is of another typ")
 	}
 	if err := token.Verify(keys, jose.RS256); err != nil {
@@ -103,12 +103,13 @@ func ReadBegin(body []byte, keys []*jose.PublicKey, now time.Time) (*Begin, erro
 	return b, nil
 }
 
-// parseTime reads RFC 3339, and the form that the product's Ruby SDK writes.
+// parseTime reads RFC 3339, and the form in UTC that the product's Ruby SDK
+// writes.
 func parseTime(text string) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, text); err == nil {
 		return t, nil
 	}
-	return time.Parse("2006-01-02 15:04:05 MST", text)
+	return time.Parse("2006-01-02 15:04:05 UTC", text)
 }
 
 // ReadVerdict reads the body of a decide call.

@@ -209,8 +209,17 @@ func ReadConsentStatus(body []byte, keys []*jose.PublicKey, consentID string, no
 
 // ReadRevocation reads the body of a call that revokes a consent.
 func ReadRevocation(body []byte, keys []*jose.PublicKey, consentID string, now time.Time) error {
-	_, err := openFor(body, keys, consentID, now)
-	return err
+	data, err := openFor(body, keys, consentID, now)
+	if err != nil {
+		return err
+	}
+	// A bank may send no data at all, but what makes it another call.
+	for _, name := range []string{"status", "user_id", "authorize_url", "auth_code"} {
+		if data.Has(name) {
+			return invalid("data." + name + " has no place in a revocation")
+		}
+	}
+	return nil
 }
 
 // openFor opens a body about a consent. One that names another consent was

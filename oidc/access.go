@@ -262,7 +262,7 @@ func (s *Server) withdraw(w http.ResponseWriter, r *http.Request, p *provider) e
 	if err != nil {
 		return err
 	}
-	if r.Method == http.MethodPost {
+	if r.Method != http.MethodGet {
 		if err := s.checkForm(r, session, h.ID); err != nil {
 			return err
 		}

@@ -139,6 +139,7 @@ func read(page string) string {
 
 // The bank alone hands a PSU over, and says nothing but who it is.
 func TestHandOver(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	signed := func(bank string, payload claims) string {
 		body, err := key(t, "bank "+bank, jose.RS256).Sign("", payload)
@@ -236,6 +237,7 @@ func TestLinkOpensOnce(t *testing.T) {
 //
 // Proves: A12
 func TestAccessCookie(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	link := w.link("alpha", "psu-17")
 	a := w.get(link)
@@ -259,6 +261,7 @@ func TestAccessCookie(t *testing.T) {
 //
 // Proves: A10
 func TestSessionBelongsToOneBrowser(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		grant := w.grantOf("alpha", w.tokens("alpha", tppA))
 		link := w.link("alpha", "psu-17")
@@ -317,6 +320,7 @@ func TestSessionBelongsToOneBrowser(t *testing.T) {
 //
 // Proves: A24
 func TestAccessPage(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		if text := read(w.person("alpha", "psu-17").page("")); !strings.Contains(text, "No application has access to your accounts at Bank alpha.") {
 			t.Errorf("nobody: %s", text)
@@ -373,6 +377,7 @@ func TestAccessPage(t *testing.T) {
 //
 // Proves: T22
 func TestAccessPaused(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	guard := w.guard("alpha")
 	named := w.lodgedConsent(gatehouse.Consent{ID: "c", Provider: "alpha", ClientID: tppA, ExpiresAt: w.clock.Now().Add(300 * aDay)})
@@ -401,6 +406,7 @@ func TestAccessPaused(t *testing.T) {
 //
 // Proves: A24
 func TestWithdraw(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		sites := w.pair()
 		tokens := w.token("alpha", tppA, exchange(w.code("alpha", tppA, w.consent("alpha", tppA, "c-1"))))
@@ -454,6 +460,7 @@ func TestWithdraw(t *testing.T) {
 // Only the form of the session's own page withdraws, and only what is the
 // PSU's: another PSU's, another bank's and nobody's are told apart by nothing.
 func TestWithdrawIsThePSUsOwn(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		mine, second := w.tokens("alpha", tppA), w.tokens("alpha", tppB)
 		v := w.visit("alpha", query(tppA))
@@ -530,6 +537,7 @@ func TestWithdrawIsThePSUsOwn(t *testing.T) {
 
 // The history says how each ended, whoever did it, for two years.
 func TestAccessHistory(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.GrantLifetime = gatehouse.Duration(10 * aDay) })
 		began := w.clock.Now()
@@ -659,6 +667,7 @@ func TestManyGrants(t *testing.T) {
 
 // Proves: A7, N15
 func TestAccessHeaders(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	grant := w.grantOf("alpha", w.tokens("alpha", tppA))
 	p := w.person("alpha", "psu-17")
@@ -704,6 +713,7 @@ func TestAccessHeaders(t *testing.T) {
 //
 // Proves: A9
 func TestAccessPageEscapes(t *testing.T) {
+	t.Parallel()
 	var naughty []string
 	data, err := os.ReadFile("testdata/blns.json")
 	must(t, err)
@@ -793,6 +803,7 @@ func rawJSON(value any) json.RawMessage {
 
 // The theme is the bank's, readable whatever it left open, and cacheable.
 func TestTheme(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for name, row := range map[string]struct {
 		theme gatehouse.Theme

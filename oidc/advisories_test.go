@@ -15,6 +15,7 @@ import (
 // A client that was disabled gets nothing more for what it held before
 // (GO-2025-4137, GO-2026-6119).
 func TestDisabledClientKeepsNothing(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for door, provider := range doors {
 			for _, id := range []string{tppA, basic} {

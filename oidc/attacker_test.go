@@ -335,6 +335,7 @@ func (x *attacker) pss(saltLength int, mgf func() hash.Hash) func(input []byte) 
 // A control of the attacker: its PSS signatures are good ones with the salt
 // they should have, and crypto/rsa sees the difference.
 func TestHandmadePSS(t *testing.T) {
+	t.Parallel()
 	x := newAttacker(sqliteWorld(t), "alpha")
 	input := []byte("input")
 	verify := func(signature []byte, saltLength int) error {

@@ -14,6 +14,7 @@ import (
 type attempt struct {
 	clientID         string // also of whom a token or an authorization request names
 	resourceServerID string
+	appID            string // of a bank's connector
 	method           string
 	kid              string
 }
@@ -54,6 +55,7 @@ const (
 	malformed     reason = "malformed"
 	wrongKind     reason = "wrong_kind" // a token of another kind
 	unknownClient reason = "unknown_client"
+	unknownApp    reason = "unknown_app"
 	wrongMethod   reason = "wrong_method"
 	noKey         reason = "no_key"
 	wrongAlg      reason = "wrong_alg"
@@ -62,24 +64,26 @@ const (
 	wrongTime     reason = "wrong_time"
 	replayed      reason = "replayed"
 	wrongSecret   reason = "wrong_secret"
+	wrongToken    reason = "wrong_token"
 	disabled      reason = "disabled"
 	notPermitted  reason = "not_permitted" // at this provider
 	rateLimited   reason = "rate_limited"
 )
 
-// failures bound the events that failed authentications leave for one client:
-// anybody can cause them. The log has all.
+// failures bound the events that failed authentications of one client leave for
+// one reason: anybody can cause some of them, and they must not hide the
+// others. The log has all.
 var failures = Rate{PerSecond: 1.0 / 60, Burst: 20}
 
 // recordFailure leaves an event of a failure that names a registered client,
-// and returns the failure.
-func (s *Server) recordFailure(ctx context.Context, p *provider, failure error) error {
+// and returns the failure. The provider is "" where none is named.
+func (s *Server) recordFailure(ctx context.Context, provider string, failure error) error {
 	why, ok := errors.AsType[reason](failure)
 	a, now := attemptOf(ctx), s.Now()
-	if !ok || why == rateLimited || a.clientID == "" || s.limits.failures.take(a.clientID, failures, now) > 0 {
+	if !ok || why == rateLimited || a.clientID == "" || s.limits.failures.take(a.clientID+"\x00"+string(why), failures, now) > 0 {
 		return failure
 	}
-	e := &gatehouse.Event{At: now, Kind: gatehouse.EventAuthenticationFailed, Provider: p.Code, ClientID: a.clientID, Detail: string(why)}
+	e := &gatehouse.Event{At: now, Kind: gatehouse.EventAuthenticationFailed, Provider: provider, ClientID: a.clientID, Detail: string(why)}
 	if why == replayed {
 		e.Kind, e.Detail = gatehouse.EventAssertionReplayed, ""
 	}

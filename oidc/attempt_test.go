@@ -5,6 +5,7 @@ package oidc_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,7 +29,7 @@ func (w *world) attempted() map[string]string {
 			continue
 		}
 		clear(said)
-		for _, name := range []string{"provider_code", "client_id", "resource_server_id", "auth_method", "kid", "reason"} {
+		for _, name := range []string{"provider_code", "client_id", "resource_server_id", "app_id", "auth_method", "kid", "reason"} {
 			if value, ok := line[name].(string); ok {
 				said[name] = value
 			}
@@ -43,6 +44,7 @@ func (w *world) attempted() map[string]string {
 //
 // Proves: C28
 func TestFailedAuthentications(t *testing.T) {
+	t.Parallel()
 	const (
 		byKey    = "private_key_jwt"
 		bySecret = "client_secret_basic"
@@ -169,6 +171,7 @@ func TestFailedAuthentications(t *testing.T) {
 //
 // Proves: C28
 func TestAuthenticationIsLogged(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	guard := w.guard("alpha")
 	token := w.tokens("alpha", tppA).text("access_token")
@@ -207,11 +210,65 @@ func TestAuthenticationIsLogged(t *testing.T) {
 	}
 }
 
+// A token that does not manage the client, and a bank's connector with a wrong
+// secret, are logged alike.
+//
+// Proves: C28
+func TestFailedManagement(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	r := w.registrant("managed", nil)
+	wrong := bearerHeader(r.id + "." + gatehouse.NewSecret())
+	app := w.banks["alpha"].appID
+	for name, test := range map[string]struct {
+		method, path string
+		header       http.Header
+		status       int
+		said         map[string]string
+		event        bool
+	}{
+		"registration":   {"GET", r.path(), wrong, 401, map[string]string{"client_id": r.id, "auth_method": "bearer", "reason": "wrong_token"}, true},
+		"certificate":    {"DELETE", "/api/alpha/open-banking/v3.1/tpp/certificates/x", wrong, 401, map[string]string{"provider_code": "alpha", "client_id": r.id, "auth_method": "bearer", "reason": "wrong_token"}, true},
+		"nobody's":       {"GET", registerPath + "/nobody", wrong, 401, map[string]string{"auth_method": "bearer", "reason": "unknown_client"}, false},
+		"connector":      {"GET", "/api/connectors/ob/v1/authorizations/x", http.Header{"App-Id": {app}, "App-Secret": {"wr0ng"}}, 403, map[string]string{"app_id": app, "auth_method": "app_secret", "reason": "wrong_secret"}, false},
+		"no connector":   {"GET", "/api/connectors/ob/v1/authorizations/x", http.Header{"App-Id": {"nobody"}, "App-Secret": {"wr0ng"}}, 403, map[string]string{"auth_method": "app_secret", "reason": "unknown_app"}, false},
+		"no secret":      {"GET", "/api/connectors/ob/v1/authorizations/x", http.Header{"App-Id": {app}}, 403, map[string]string{"reason": "no_credentials"}, false},
+		"two secrets":    {"GET", "/api/connectors/ob/v1/authorizations/x", http.Header{"App-Id": {app}, "App-Secret": {w.banks["alpha"].appSecret, "wr0ng"}}, 403, map[string]string{"reason": "no_credentials"}, false},
+		"two connectors": {"GET", "/api/connectors/ob/v1/authorizations/x", http.Header{"App-Id": {app, app}, "App-Secret": {w.banks["alpha"].appSecret}}, 403, map[string]string{"reason": "no_credentials"}, false},
+	} {
+		events := len(w.events())
+		w.clock.advance(time.Second)
+		if a := w.do(test.method, test.path, test.header, ""); a.StatusCode != test.status {
+			t.Errorf("%s: %v", name, a)
+		}
+		if diff := cmp.Diff(test.said, w.attempted()); diff != "" {
+			t.Errorf("%s: log (-want +got):\n%s", name, diff)
+		}
+		var got []string
+		for _, e := range w.events()[events:] {
+			got = append(got, strings.Join([]string{string(e.Kind), string(e.Actor), e.ClientID, e.Name, e.Detail}, " "))
+		}
+		var want []string
+		if test.event {
+			want = []string{"client.authentication_failed client " + r.id + " bearer wrong_token"}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: events (-want +got):\n%s", name, diff)
+		}
+		if kept := w.logged() + strings.Join(w.rows("events"), "\n"); strings.Contains(kept, "wr0ng") || strings.Contains(kept, "nobody") {
+			t.Errorf("%s: what was sent is kept: %s", name, kept)
+		}
+	}
+	tallied(t, 8)
+}
+
 // Anybody can fail to be a client. The log has each time; of the events there
-// are twenty, then one a minute, for each client.
+// are twenty, then one a minute, for each client and reason: what anybody can
+// cause hides no replay.
 //
 // Proves: C28
 func TestEventsOfFailuresAreBounded(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	count := func(client string) (failed, again int) {
 		for _, e := range w.events() {
@@ -253,15 +310,15 @@ func TestEventsOfFailuresAreBounded(t *testing.T) {
 	expect(t, w.do("POST", "/api/oidc/alpha/tokens", formHeader, spent), 200, "")
 	replay := func() { expect(t, w.do("POST", "/api/oidc/alpha/tokens", formHeader, spent), 400, "invalid_client") }
 	replay()
-	if _, again := count(tppA); again != 0 {
-		t.Errorf("%d events of replays", again)
+	if _, again := count(tppA); again != 1 {
+		t.Errorf("%d events of a replay", again)
 	}
 	w.clock.advance(time.Minute)
 	replay()
 	replay()
 	fail(tppA)
-	if failed, again := count(tppA); failed != 20 || again != 1 {
-		t.Errorf("%d and %d events a minute later, want 20 and 1", failed, again)
+	if failed, again := count(tppA); failed != 21 || again != 3 {
+		t.Errorf("%d and %d events a minute later, want 21 and 3", failed, again)
 	}
 	kinds := []gatehouse.EventKind{gatehouse.EventAuthenticationFailed, gatehouse.EventAssertionReplayed}
 	if !slices.Contains(gatehouse.EventKinds(), kinds[0]) {

@@ -262,6 +262,7 @@ var decisions = []decision{
 //
 // Proves: O11
 func TestDecisionsLeaveOneEvent(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		noEvent := fault{"events", "INSERT", "AFTER"}
 		if strings.HasPrefix(w.url, "sqlite") {
@@ -315,6 +316,7 @@ func TestDecisionsLeaveOneEvent(t *testing.T) {
 //
 // Proves: O11
 func TestCertificatesLeaveOneEvent(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(sandboxDirectory, "certified")
 	certificate := w.sandbox.issue("certified", eidas.QSeal)
@@ -342,6 +344,7 @@ func TestCertificatesLeaveOneEvent(t *testing.T) {
 //
 // Proves: O11
 func TestEventHasTheInteractionID(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	const id = "93bac548-d2de-4546-b106-880a5018460d"
 	w.clock.advance(time.Second)

@@ -41,6 +41,9 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request, p *provider) 
 	if err := tooMany(s.limits.authorizeClient.take(request.ClientID+"\x00"+p.Code, s.Limits.AuthorizeClient, now)); err != nil {
 		return err
 	}
+	if err := tooMany(s.limits.authorizeProvider.take(p.Code, s.Limits.AuthorizeProvider, now)); err != nil {
+		return err
+	}
 	browser := gatehouse.NewSecret()
 	a := &gatehouse.Authorization{
 		ID: gatehouse.NewID(now), Provider: p.Code, ClientID: request.ClientID, Request: *request,

@@ -35,6 +35,7 @@ var doors = map[string]string{"alpha": "alpha", "bank": "beta", "gamma": "gamma"
 
 // Proves: A1
 func TestUnknownWayBackNeverRedirects(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for name, change := range map[string]form{
 		"client_id missing":         {"client_id": nil},
@@ -69,6 +70,7 @@ func TestUnknownWayBackNeverRedirects(t *testing.T) {
 //
 // Proves: A3, A4, A5
 func TestFaultsGoToTheTPP(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.addClient(gatehouse.Client{ID: "no-code", JWKS: clientJWKS(t, tppA), GrantTypes: []string{"client_credentials"}})
 	w.addClient(gatehouse.Client{ID: "elsewhere", JWKS: clientJWKS(t, tppA), Providers: []string{"closed"}})
@@ -129,6 +131,7 @@ func TestFaultsGoToTheTPP(t *testing.T) {
 
 // Every rule of a provider that hardens the request.
 func TestProviderRules(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.RequirePKCE = true })
 	_, location := w.asked("alpha", query(tppA).with(form{"code_challenge": nil, "code_challenge_method": nil}))
@@ -142,6 +145,7 @@ func TestProviderRules(t *testing.T) {
 //
 // Proves: A4, A17
 func TestAuthorizationResponse(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for name, change := range map[string]form{
 		"plain":              nil,
@@ -189,6 +193,7 @@ func TestAuthorizationResponse(t *testing.T) {
 
 // Proves: A10, A12, A16
 func TestVisitBelongsToOneBrowser(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		mine, theirs := w.visit("alpha", query(tppA)), w.visit("alpha", query(tppA))
 		for _, v := range []*visit{mine, theirs} {
@@ -239,6 +244,7 @@ func TestBrowserCookie(t *testing.T) {
 
 // Proves: A15
 func TestRefusalAndTimeout(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		v := w.visit("alpha", query(tppA))
 		if a := v.decide(claims{"status": "denied"}); a.StatusCode != 200 {
@@ -317,6 +323,7 @@ func TestDocumentationPage(t *testing.T) {
 
 // Proves: A23
 func TestNothingReachesAHeader(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, evil := range []string{"\r\nSet-Cookie: a=b", "\nX: y", "%0d%0aX: y", "\u2028X", "\x00"} {
 		for name := range query(tppA) {

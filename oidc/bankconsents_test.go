@@ -33,6 +33,33 @@ func (w *world) bankCallAt(site *httptest.Server, provider, method, path string,
 	return w.doAt(site, method, "/api/connectors/ob/v1"+path, w.connectorHeader(provider), body)
 }
 
+// What the bank signed for another call revokes nothing.
+//
+// Proves: C27
+func TestBodiesOfOtherCallsRevokeNothing(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	w.consent("alpha", tppA, "kept")
+	for name, data := range map[string]claims{
+		"approval":       approval,
+		"denial":         {"status": "denied"},
+		"hand-over":      {"user_id": "psu-17"},
+		"begin":          {"authorize_url": "https://bank.example/authorize", "auth_code": "0123456789abcdef"},
+		"consent status": {"consent_id": "kept", "status": "Revoked"},
+		"payment status": {"consent_id": "kept", "status": "AcceptedSettlementCompleted"},
+		"of another":     {"consent_id": "another"},
+	} {
+		a := w.bankCall("alpha", "PATCH", "/consents/kept/revoke", data)
+		if a.StatusCode != 400 || w.consentStatus("alpha", "kept") == gatehouse.ConsentRevoked {
+			t.Errorf("%s: %v", name, a)
+		}
+	}
+	if a := w.bankCall("alpha", "PATCH", "/consents/kept/revoke", claims{"consent_id": "kept", "reason": "asked by phone"}); a.StatusCode != 200 {
+		t.Errorf("a revocation: %v", a)
+	}
+	tallied(t, 7)
+}
+
 // aPayment is what a TPP lodges to pay somebody.
 const aPayment = `{"Data":{"Initiation":{"InstructionIdentification":"ACME412","EndToEndIdentification":"FRESCO","InstructedAmount":{"Amount":"165.88","Currency":"GBP"},` +
 	`"CreditorAccount":{"SchemeName":"UK.OBIE.SortCodeAccountNumber","Identification":"08080021325698","Name":"ACME Inc"}}},"Risk":{"PaymentContextCode":"Other"}}`
@@ -40,6 +67,7 @@ const aPayment = `{"Data":{"Initiation":{"InstructionIdentification":"ACME412","
 // A bank reads everything that was lodged, by itself or with the authorization
 // that asks for it.
 func TestBankReadsAConsent(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		now := w.clock.Now().UTC().Format(time.RFC3339)
 		for _, row := range []struct {
@@ -122,6 +150,7 @@ var stages = map[gatehouse.ConsentStatus]func(w *world, named form, id string){
 //
 // Proves: A13
 func TestBankMovesAConsent(t *testing.T) {
+	t.Parallel()
 	const waiting, given, rejected, revoked, consumed = gatehouse.ConsentAwaitingAuthorisation, gatehouse.ConsentAuthorised,
 		gatehouse.ConsentRejected, gatehouse.ConsentRevoked, gatehouse.ConsentConsumed
 	moves := map[gatehouse.ConsentStatus][]gatehouse.ConsentStatus{ // from, to
@@ -183,6 +212,7 @@ func TestBankMovesAConsent(t *testing.T) {
 //
 // Proves: A13
 func TestBankRevokes(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		id := gatehouse.NewID(w.clock.Now())
 		tokens := w.token("alpha", tppA, exchange(w.code("alpha", tppA, w.lodgedConsent(gatehouse.Consent{ID: id, Provider: "alpha", ClientID: tppA}))))
@@ -227,6 +257,7 @@ func (w *world) noticesOf(provider string) (all []string) {
 //
 // Proves: A13
 func TestConsentsAreTheBanksOwn(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		named := w.lodgedConsent(gatehouse.Consent{ID: "payment", Provider: "alpha", ClientID: tppA, Kind: gatehouse.DomesticPayment, Lodged: json.RawMessage(aPayment)})
 		w.code("alpha", tppA, named.with(form{"scope": "openid payments"}))

@@ -100,6 +100,23 @@ func (s *Server) liveToken(ctx context.Context, p *provider, presented string) (
 	return &liveToken{access, grant, scope, consent}, nil
 }
 
+// admitBearer returns the token that a caller presents for itself, and counts
+// the request as one of the token's client.
+func (s *Server) admitBearer(ctx context.Context, p *provider, presented string) (*liveToken, error) {
+	t, err := s.liveToken(ctx, p, presented)
+	switch {
+	case errors.Is(err, gatehouse.ErrNotFound):
+		return nil, badBearer("the access token is unknown, expired or revoked")
+	case err != nil:
+		return nil, unavailable(err)
+	}
+	if err := s.mayAsk(p, t.ClientID); err != nil {
+		return nil, err
+	}
+	s.count(p, t.ClientID)
+	return t, nil
+}
+
 // accessToken finds a presented access token among all of the provider, good
 // or not, or returns gatehouse.ErrNotFound.
 func (s *Server) accessToken(ctx context.Context, p *provider, presented string) (*gatehouse.AccessToken, *gatehouse.Grant, error) {

@@ -155,7 +155,7 @@ func BenchmarkBesideWorstCaseAssertions(b *testing.B) {
 		b.Run(fmt.Sprintf("assertions=%d", perSecond), func(b *testing.B) {
 			w := sqliteWorld(b)
 			w.addClient(gatehouse.Client{ID: "costly", JWKS: jwks(b, big.Public())})
-			bodies := make([]string, 200)
+			bodies := make([]string, 500) // for ten seconds: a replay costs less
 			for i := range bodies {
 				assertion := w.assertionClaims("alpha", "costly")
 				empty, err := big.Sign("JWT", assertion.with(claims{"padding": ""}))
@@ -234,6 +234,7 @@ func BenchmarkBesideAFlood(b *testing.B) {
 //
 // Proves: A20
 func BenchmarkBesideAuthorizationFlood(b *testing.B) {
+	var alone time.Duration
 	for _, perSecond := range []int{0, 1000, 0, 1000} {
 		b.Run(fmt.Sprintf("requests=%d", perSecond), func(b *testing.B) {
 			w := sqliteWorld(b)
@@ -269,7 +270,11 @@ func BenchmarkBesideAuthorizationFlood(b *testing.B) {
 					}
 				})
 			}
-			w.reportWaits(b, tppA, 250*time.Millisecond)
+			if perSecond == 0 {
+				alone = w.reportWaits(b, tppA, 250*time.Millisecond)
+			} else {
+				w.reportWaits(b, tppA, 2*alone)
+			}
 			b.ReportMetric(float64(begun.Load()), "begun")
 			b.ReportMetric(float64(refused.Load()), "refused")
 			close(over)
@@ -278,8 +283,9 @@ func BenchmarkBesideAuthorizationFlood(b *testing.B) {
 	}
 }
 
-// reportWaits measures how long a client waits for tokens at alpha.
-func (w *world) reportWaits(b *testing.B, client string, bound time.Duration) {
+// reportWaits measures how long a client waits for tokens at alpha, and returns
+// the p99.
+func (w *world) reportWaits(b *testing.B, client string, bound time.Duration) time.Duration {
 	took := make([]time.Duration, 0, b.N)
 	for b.Loop() {
 		asserted := w.asserted("alpha", client, clientCredentials).encode()
@@ -296,6 +302,7 @@ func (w *world) reportWaits(b *testing.B, client string, bound time.Duration) {
 	if len(took) >= 100 && p99 > bound {
 		b.Errorf("p99 %v, want below %v", p99, bound)
 	}
+	return p99
 }
 
 // BenchmarkCheck is what a gateway's check of a token with a consent costs the

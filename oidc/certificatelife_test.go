@@ -13,6 +13,7 @@ import (
 
 // A removed certificate signs no more, at once; nobody else can remove it.
 func TestCertificateIsRemoved(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(sandboxDirectory, "tpp")
 	_, stranger := w.tpp(sandboxDirectory, "stranger")
@@ -36,6 +37,7 @@ func TestCertificateIsRemoved(t *testing.T) {
 
 // A certificate is believed only while its issuer and its anchor stand by it.
 func TestCertificateIsCheckedAgain(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(sandboxDirectory, "tpp")
 	seal := sealKey(t, "tpp", eidas.OBSeal, "1")
@@ -58,6 +60,7 @@ func TestCertificateIsCheckedAgain(t *testing.T) {
 // What a TPP may no longer have it cannot refresh or exchange either, and a
 // test certificate says nothing of live providers.
 func TestRolesNarrowWhatWasGranted(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(sandboxDirectory, "tpp")
 	own := clientKey(t, "tpp", jose.PS256)
@@ -96,6 +99,7 @@ func TestRolesNarrowWhatWasGranted(t *testing.T) {
 
 // The UK Open Banking Directory writes its org_id into the common name.
 func TestCertificateNamesTheDirectorysOrganisation(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	statement := w.statement(sandboxDirectory, "tpp", claims{"org_id": "0015800001041RHAAY"})
 	a := w.register("tpp", statement, nil)

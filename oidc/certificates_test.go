@@ -210,6 +210,7 @@ func (w *world) tokenByAnonymous(provider, client string, private *jose.PrivateK
 }
 
 func TestSealCertificateSigns(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, plain *world) {
 		w := newCertifiedWorld(plain)
 		for _, kind := range []eidas.Kind{eidas.OBSeal, eidas.QSeal} {
@@ -267,6 +268,7 @@ func TestSealCertificateSigns(t *testing.T) {
 }
 
 func TestWebCertificateSignsNothing(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(sandboxDirectory, "web")
 	for _, kind := range []eidas.Kind{eidas.QWAC, eidas.OBWAC} {
@@ -284,6 +286,7 @@ func TestWebCertificateSignsNothing(t *testing.T) {
 }
 
 func TestCertificateIsRefused(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(liveDirectory, "tpp")
 	stranger := newCertifier(t, "Qualified Trust", w.clock.Now())
@@ -362,6 +365,7 @@ func TestCertificateIsRefused(t *testing.T) {
 }
 
 func TestCertificateRequestIsMalformed(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(sandboxDirectory, "tpp")
 	good := w.sandbox.issue("tpp", eidas.OBSeal)
@@ -418,6 +422,7 @@ func TestCertificateRequestIsMalformed(t *testing.T) {
 
 // A qualified certificate may be called by the weaker name.
 func TestCertificateTypes(t *testing.T) {
+	t.Parallel()
 	kinds := []eidas.Kind{eidas.QWAC, eidas.QSeal, eidas.OBWAC, eidas.OBSeal}
 	taken := map[eidas.Kind][]eidas.Kind{
 		eidas.QWAC: {eidas.QWAC, eidas.OBWAC}, eidas.OBWAC: {eidas.OBWAC},
@@ -443,6 +448,7 @@ func TestCertificateTypes(t *testing.T) {
 // The Open Banking Directory writes its org_id behind "Unknown" when no
 // authority has given a number.
 func TestCertificateOfADirectorysOrganisation(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	identified := func(identifier string) string {
 		return w.sandbox.issue("tpp", eidas.OBSeal, func(c *certified) {
@@ -460,6 +466,7 @@ func TestCertificateOfADirectorysOrganisation(t *testing.T) {
 
 // What is for the sandbox opens nothing at a live provider.
 func TestTestCertificate(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(liveDirectory, "tpp")
 	test := w.sandbox.issue("tpp", eidas.OBSeal)
@@ -518,6 +525,7 @@ func TestCertificateEnds(t *testing.T) {
 }
 
 func TestCertificateOutlivesAnUpdate(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, plain *world) {
 		w := newCertifiedWorld(plain)
 		id, token := w.tpp(sandboxDirectory, "tpp")
@@ -534,6 +542,7 @@ func TestCertificateOutlivesAnUpdate(t *testing.T) {
 }
 
 func TestCertificateRolesNarrowScopes(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, plain *world) {
 		w := newCertifiedWorld(plain)
 		id, token := w.tpp(sandboxDirectory, "tpp")
@@ -590,6 +599,7 @@ func TestCertificateRolesNarrowScopes(t *testing.T) {
 }
 
 func TestWhoAddsCertificates(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, registration := w.tpp(sandboxDirectory, "tpp")
 	other, foreign := w.tpp(sandboxDirectory, "other")
@@ -663,6 +673,7 @@ func TestWhoAddsCertificates(t *testing.T) {
 }
 
 func TestTenCertificates(t *testing.T) {
+	t.Parallel()
 	w := newCertifiedWorld(sqliteWorld(t))
 	id, token := w.tpp(sandboxDirectory, "tpp")
 	owned := func(i int, days int) string {

@@ -32,6 +32,7 @@ func identity(a *answer) map[string]string {
 // The answer has nothing but headers, and always all of them, so that a
 // gateway that copies them overwrites whatever the bearer sent.
 func TestCheckSaysWhoTheBearerIs(t *testing.T) {
+	t.Parallel()
 	type row struct {
 		tokens *answer
 		query  string
@@ -100,6 +101,7 @@ func TestCheckSaysWhoTheBearerIs(t *testing.T) {
 // A demand that the token does not meet is 403, whatever else it could do; one
 // that cannot be read is the gateway's fault.
 func TestCheckDemands(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	guard := w.guard("alpha")
 	account := w.decided("alpha", tppA, w.consent("alpha", tppA, "consent-1"), approval).text("access_token")
@@ -229,6 +231,7 @@ func TestCheckTellsTheGatewayFromTheBearer(t *testing.T) {
 // Gateways differ in the method they ask with: some send the bearer's. No
 // method passes unasked, and no body is waited for.
 func TestCheckMethods(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	guard := w.guard("alpha")
 	token := w.tokens("alpha", tppA).text("access_token")

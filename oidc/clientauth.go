@@ -30,6 +30,15 @@ type client struct {
 	certificates []certificateKey
 }
 
+// owner is whose turn it is when the client's is: its TPP, for which it is not
+// worth while to register many clients, or the client itself.
+func (c *client) owner() string {
+	if c.TPP == nil {
+		return c.ID
+	}
+	return c.TPP.Directory + "\x00" + c.TPP.URN
+}
+
 // A certificateKey is the key of a seal certificate, good until the
 // certificate ends, at providers that its environment opens.
 type certificateKey struct {
@@ -51,10 +60,11 @@ func (s *Server) client(ctx context.Context, id string) (*client, error) {
 		c := &client{Client: stored}
 		if len(stored.JWKS) > 0 {
 			set, err := jose.ParseJWKS(stored.JWKS)
-			if err != nil {
-				return nil, err
+			if err == nil {
+				c.keys = set.Keys
+			} else { // registered when the policy let it pass
+				s.Log.WarnContext(ctx, "jwks not used", "client_id", stored.ID, "error", err.Error())
 			}
-			c.keys = set.Keys
 		}
 		c.certificates = s.certificateKeys(ctx, stored)
 		return c, nil
@@ -89,7 +99,7 @@ func (s *Server) keysOf(ctx context.Context, c *client, p *provider, kid string)
 func (s *Server) authenticateClient(r *http.Request, p *provider, in params, audiences []string) (*client, error) {
 	c, err := s.identifyClient(r, p, in, audiences)
 	if err != nil {
-		return nil, s.recordFailure(r.Context(), p, err)
+		return nil, s.recordFailure(r.Context(), p.Code, err)
 	}
 	return c, nil
 }
@@ -115,7 +125,7 @@ func (s *Server) identifyClient(r *http.Request, p *provider, in params, audienc
 	case hasAssertion:
 		c, err = s.authenticateByAssertion(r.Context(), p, in, audiences)
 	case len(header) > 0:
-		c, err = s.authenticateBySecret(r.Context(), header, in)
+		c, err = s.authenticateBySecret(r.Context(), p, header, in)
 	case hasSecret:
 		return nil, badClient(wrongMethod, "client_secret in the body is not accepted: use client_secret_basic or private_key_jwt")
 	default:
@@ -124,9 +134,7 @@ func (s *Server) identifyClient(r *http.Request, p *provider, in params, audienc
 	if err != nil {
 		return nil, err
 	}
-	if err := s.admit(p, c); err != nil {
-		return nil, err
-	}
+	s.count(p, c.ID)
 	if c.Status != gatehouse.ClientActive {
 		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is disabled").Because(disabled)
 	}
@@ -152,7 +160,7 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 		return nil, badAssertion(malformed, err)
 	}
 	// RFC 8725 §3.11: a token that says it is something else is not taken.
-	if !slices.Contains([]string{"", "jwt", "client-authentication+jwt"}, mediaSubtype(token.Typ)) {
+	if !slices.Contains([]string{"", "jwt", "client-authentication+jwt"}, token.MediaType()) {
 		return nil, badClient(wrongKind, "client_assertion is of another typ")
 	}
 	iss, err := token.Claims.String("iss")
@@ -187,7 +195,7 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 	if slices.ContainsFunc(keys, func(k *jose.PublicKey) bool { return k.KID == token.KID }) {
 		attempt.kid = token.KID
 	}
-	wrong, err := s.verify(ctx, token, keys, p.algsFor(c.TokenEndpointAuthSigningAlg)...)
+	wrong, err := s.verify(ctx, p.Code, token, keys, p.algsFor(c.TokenEndpointAuthSigningAlg)...)
 	if err != nil {
 		return nil, err
 	}
@@ -222,10 +230,7 @@ func (s *Server) authenticateByAssertion(ctx context.Context, p *provider, in pa
 		return nil, badClient(malformed, "client_assertion: jti is longer than 255 bytes")
 	}
 	// Who has to wait may come again with the same assertion.
-	if err := tooMany(s.limits.client.wait(c.ID, s.Limits.Client, s.Now())); err != nil {
-		return nil, err
-	}
-	if err := tooMany(s.limits.provider.wait(p.Code, s.Limits.Provider, s.Now())); err != nil {
+	if err := s.mayAsk(p, c.ID); err != nil {
 		return nil, err
 	}
 	// Providers share a token path, so a jti is spent in the whole deployment.
@@ -258,7 +263,8 @@ func unverified(cause error) reason {
 
 // checkTimes checks exp, nbf and iat of a client assertion (RFC 7523 §3, items
 // 4 to 6). There is no grace after exp; nbf and iat may be ahead by the clock
-// skew, and exp by the longest lifetime. It returns exp, and iat or, where that
+// skew. Neither now nor iat nor nbf may be before exp by more than the longest
+// lifetime and the skew. It returns exp, and iat or, where that
 // is absent, the earliest moment at which such an exp can have been set.
 func checkTimes(claims jose.Claims, rules gatehouse.Rules, now time.Time) (issued, expires time.Time, err error) {
 	skew, longest := time.Duration(rules.ClockSkew), time.Duration(rules.AssertionMaxLifetime)
@@ -285,20 +291,14 @@ func checkTimes(claims jose.Claims, rules gatehouse.Rules, now time.Time) (issue
 			return issued, expires, errors.New(name + " is in the future")
 		case !t.Before(expires):
 			return issued, expires, errors.New(name + " is not before exp")
-		case t.Before(now.Add(-longest - skew)):
-			return issued, expires, errors.New(name + " is too long ago")
+		case expires.Sub(t) > longest+skew:
+			return issued, expires, errors.New(name + " is too long before exp")
 		}
 		if name == "iat" {
 			issued = t
 		}
 	}
 	return issued, expires, nil
-}
-
-// mediaSubtype is a typ header in lower case without "application/"
-// (RFC 7515 §4.1.9).
-func mediaSubtype(typ string) string {
-	return strings.TrimPrefix(strings.ToLower(typ), "application/")
 }
 
 // clientAlgs are the algorithms that clients may sign with at the provider.
@@ -317,7 +317,7 @@ func (p *provider) algsFor(registered string) []string {
 
 // authenticateBySecret checks the Basic scheme as RFC 6749 §2.3.1 has it: both
 // parts are form-encoded before they are joined.
-func (s *Server) authenticateBySecret(ctx context.Context, header []string, in params) (*client, error) {
+func (s *Server) authenticateBySecret(ctx context.Context, p *provider, header []string, in params) (*client, error) {
 	attempt := attemptOf(ctx)
 	attempt.method = gatehouse.AuthClientSecretBasic
 	id, secret, err := basicCredentials(header)
@@ -342,7 +342,7 @@ func (s *Server) authenticateBySecret(ctx context.Context, header []string, in p
 	if err := s.checkSecret(ctx, id, right, badClient(wrongSecret, "the client secret is wrong")); err != nil {
 		return nil, err
 	}
-	return c, nil
+	return c, s.mayAsk(p, c.ID)
 }
 
 func basicCredentials(header []string) (id, secret string, err error) {

@@ -27,6 +27,7 @@ func (w *world) tokenWith(provider string, changes claims, f form) *answer {
 
 // Proves: C3
 func TestAssertionAudience(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for provider, refused := range map[string]int{"alpha": 400, "gamma": 401} {
 		tokenEndpoint := baseURL + "/api/oidc/" + provider + "/tokens"
@@ -70,6 +71,7 @@ func TestAssertionAudience(t *testing.T) {
 
 // Proves: C5
 func TestAssertionSubject(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	expect(t, w.tokenWith("alpha", nil, form{"client_id": tppA}), 200, "")
 	for name, row := range map[string]struct {
@@ -174,6 +176,7 @@ func TestAssertionIsUsedOnceAtOnce(t *testing.T) {
 
 // Proves: C10
 func TestOneAuthenticationMethod(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	good := basicHeader(basic, secret)
 	for provider, refused := range map[string]int{"alpha": 400, "gamma": 401} {
@@ -217,6 +220,7 @@ func TestOneAuthenticationMethod(t *testing.T) {
 
 // Proves: C12, C15
 func TestBasic(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	odd := "id:%+ ü"
 	w.addClient(gatehouse.Client{ID: odd, TokenEndpointAuthMethod: gatehouse.AuthClientSecretBasic,
@@ -276,6 +280,7 @@ func TestBasic(t *testing.T) {
 
 // Proves: C21
 func TestAssertionAlgorithm(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	// tppA is registered for either algorithm, tppB for RS256.
 	for _, row := range []struct {
@@ -303,6 +308,7 @@ func TestAssertionAlgorithm(t *testing.T) {
 
 // A client is served only where and while it may be.
 func TestClientStatus(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		expect(t, w.token("alpha", ccOnly, clientCredentials), 200, "")
 		expect(t, w.token("beta", ccOnly, clientCredentials), 403, "unauthorized_client")
@@ -314,4 +320,32 @@ func TestClientStatus(t *testing.T) {
 		w.clock.advance(6 * time.Second)
 		expect(t, w.token("alpha", ccOnly, clientCredentials), 403, "unauthorized_client")
 	})
+}
+
+// exp may be ahead of now, and after iat and nbf, by the longest lifetime of the
+// provider and its clock skew, and no second more.
+//
+// Proves: C9 (lifetime)
+func TestAssertionLifetime(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	for _, longest := range []time.Duration{10 * time.Minute, time.Minute, time.Hour} {
+		w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.AssertionMaxLifetime = gatehouse.Duration(longest) })
+		now := w.clock.Now().Unix() // cut to the second
+		last := now + int64((longest+10*time.Second)/time.Second)
+		for exp, status := range map[int64]int{now: 400, now + 1: 200, last: 200, last + 1: 400, last + 600: 400} {
+			if a := w.tokenWith("alpha", claims{"iat": nil, "exp": exp}, nil); a.StatusCode != status {
+				t.Errorf("at most %v, exp in %d s: %v", longest, exp-now, a)
+			}
+		}
+		exp := now + 30
+		oldest := exp - int64((longest+10*time.Second)/time.Second)
+		for _, name := range []string{"iat", "nbf"} {
+			for at, status := range map[int64]int{oldest: 200, oldest - 1: 400, now + 10: 200, now + 11: 400, exp: 400} {
+				if a := w.tokenWith("alpha", claims{"iat": nil, name: at, "exp": exp}, nil); a.StatusCode != status {
+					t.Errorf("at most %v, %s in %d s: %v", longest, name, at-now, a)
+				}
+			}
+		}
+	}
 }

@@ -60,14 +60,14 @@ func (s *Server) openConsentToken(r *http.Request, p *provider, c *client, text 
 	if err != nil {
 		return nil, refusal(codeSignatureMalformed, "", "the body is not a JWT: "+err.Error())
 	}
-	if !slices.Contains([]string{"", "jwt", "jose"}, mediaSubtype(token.Typ)) {
+	if !slices.Contains([]string{"", "jwt", "jose"}, token.MediaType()) {
 		return nil, badConsentToken("typ", "is of another kind of token")
 	}
 	keys, err := s.keysOf(r.Context(), c, p, token.KID)
 	if err != nil {
 		return nil, refusal(codeSignatureInvalid, "", "the body: "+err.Error())
 	}
-	wrong, err := s.verify(r.Context(), token, keys, p.algsFor(c.RequestObjectSigningAlg)...)
+	wrong, err := s.verify(r.Context(), p.Code, token, keys, p.algsFor(c.RequestObjectSigningAlg)...)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ func edit(t testing.TB, body, path string, value any) string {
 // Each row is a good body with one member changed, and the Errors that it
 // gets; none means that it is good still.
 func TestConsentBodies(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.addEverything()
 	token := w.ownToken("alpha", everything)
@@ -193,6 +194,7 @@ func TestConsentBodies(t *testing.T) {
 // All faults of a body come at once, in the order of the specification, and
 // never too many.
 func TestAllFaultsOfABody(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	token, r := w.ownToken("alpha", tppA), resourceOf(gatehouse.AccountAccess)
 	body := `{"Other":1,"Data":{"Zeta":1,"Permissions":["ReadPAN","None"],"ExpirationDateTime":"now","Alpha":1,"TransactionFromDateTime":"2026-01-02T00:00:00Z","TransactionToDateTime":"2026-01-01T00:00:00Z"}}`
@@ -211,6 +213,7 @@ func TestAllFaultsOfABody(t *testing.T) {
 
 // A body that is not one JSON object, strictly, is of the wrong format.
 func TestConsentBodyIsStrict(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	token, r := w.ownToken("alpha", tppA), resourceOf(gatehouse.AccountAccess)
 	for name, body := range map[string]string{
@@ -235,6 +238,7 @@ func TestConsentBodyIsStrict(t *testing.T) {
 
 // Bodies as TPP software in use sends them.
 func TestBodiesInUse(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.addEverything()
 	token := w.ownToken("alpha", everything)
@@ -297,6 +301,7 @@ func (w *world) signedBy(key *jose.PrivateKey, typ, body string, more claims) st
 // A body may be the payload of a JWT of the client; the claims that are about
 // the token are checked and are no part of it.
 func TestSignedConsentBody(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.addEverything()
 	w.clock.advance(750 * time.Millisecond) // to a whole second

@@ -33,12 +33,10 @@ func (s *Server) openBankingClient(r *http.Request, p *provider, kind gatehouse.
 	if err != nil {
 		return nil, err
 	}
-	token, err := s.liveToken(r.Context(), p, presented)
+	token, err := s.admitBearer(r.Context(), p, presented)
 	switch {
-	case errors.Is(err, gatehouse.ErrNotFound):
-		return nil, badBearer("the access token is unknown, expired or revoked")
 	case err != nil:
-		return nil, unavailable(err)
+		return nil, err
 	case token.grant.UserID != "":
 		return nil, gatehouse.NewError(gatehouse.InsufficientScope, "the access token is one of a PSU: consents need one of client_credentials")
 	case !token.scope.Has(kind.Scope()):

@@ -194,6 +194,7 @@ func written(t testing.TB, text string) map[string]any {
 // A consent is lodged, read and deleted, and looks as its specification has it;
 // what was lodged comes back as it was.
 func TestConsentResources(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.addEverything()
 		for _, provider := range []string{"alpha", "gamma"} {
@@ -245,6 +246,7 @@ func TestConsentResources(t *testing.T) {
 // Only a token that the client got for itself, here, for this, and that is good
 // now, opens a resource.
 func TestTokensForConsents(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.addEverything()
 		w.addClient(gatehouse.Client{ID: "no-payments", JWKS: clientJWKS(t, "no-payments"), Scopes: gatehouse.Scopes{"openid", "accounts", "fundsconfirmations"}})
@@ -316,6 +318,7 @@ func TestTokensForConsents(t *testing.T) {
 // Whatever is not the client's own, at this bank and of this kind, is answered
 // as what never was.
 func TestConsentIsItsClientsOwn(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.addEverything()
 		accounts := resourceOf(gatehouse.AccountAccess)
@@ -356,6 +359,7 @@ func TestConsentIsItsClientsOwn(t *testing.T) {
 // Deleting a consent ends what a PSU granted on it; one that was rejected or
 // consumed stays what it is.
 func TestConsentIsDeleted(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		accounts, payments := resourceOf(gatehouse.AccountAccess), resourceOf(gatehouse.DomesticPayment)
 		id := w.lodge("alpha", tppA, gatehouse.AccountAccess, "")
@@ -448,6 +452,7 @@ func TestConsentsWithoutStorage(t *testing.T) {
 
 // Faults that are found before the resource have its form of error, too.
 func TestOpenBankingErrors(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	token, r := w.ownToken("alpha", tppA), resourceOf(gatehouse.AccountAccess)
 	path := r.at("alpha", "v3.1")

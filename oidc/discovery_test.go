@@ -15,6 +15,7 @@ import (
 
 // Proves: K3
 func TestDiscovery(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, provider := range everyProvider {
 		paths := []string{
@@ -98,6 +99,7 @@ func TestDiscovery(t *testing.T) {
 
 // Proves: K1, K2
 func TestJWKS(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		owner := map[string]string{}
 		for _, provider := range everyProvider {
@@ -140,6 +142,7 @@ func TestJWKS(t *testing.T) {
 
 // Proves: K14, N14
 func TestDocumentsAreCacheable(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		paths := []string{"/.well-known/openid-configuration/alpha", "/alpha/.well-known/openid-configuration", "/oidc/alpha/jwks"}
 		for _, path := range paths {
@@ -199,6 +202,7 @@ func TestDocumentsAreCacheable(t *testing.T) {
 
 // A change made elsewhere is seen within seconds.
 func TestProviderIsDisabledOnline(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		code := w.code("alpha", tppA, nil)
 		w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Status = gatehouse.Disabled })
@@ -212,6 +216,7 @@ func TestProviderIsDisabledOnline(t *testing.T) {
 
 // An issuer of the bank's own takes the place of the default everywhere.
 func TestOwnIssuer(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	const own = "https://login.bank.example"
 	w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Issuer = own })

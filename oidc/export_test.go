@@ -1,6 +1,11 @@
 package oidc
 
-import "context"
+import (
+	"context"
+	"runtime"
+
+	"gatehouse"
+)
 
 // NewQueue returns the do of a queue.
 func NewQueue() func(ctx context.Context, work func(), owner ...string) error {
@@ -8,6 +13,29 @@ func NewQueue() func(ctx context.Context, work func(), owner ...string) error {
 }
 
 const MaxWaiting = maxWaiting
+
+// HoldVerifying takes every processor for the verification of tokens until let
+// is called; waiting is how many wait for one.
+func (s *Server) HoldVerifying() (waiting func() int, let func()) { return s.verifying.hold() }
+
+// HoldSigning does so for signatures.
+func (s *Server) HoldSigning() (waiting func() int, let func()) { return s.signing.hold() }
+
+func (q *queue) hold() (waiting func() int, let func()) {
+	for range runtime.GOMAXPROCS(0) {
+		q.enter(context.Background(), nil)
+	}
+	waiting = func() int {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		return q.waiting.length
+	}
+	return waiting, func() {
+		for range runtime.GOMAXPROCS(0) {
+			q.leave()
+		}
+	}
+}
 
 // A Route is what tests know of one.
 type Route struct {
@@ -24,3 +52,6 @@ func Routes() (all []Route) {
 	}
 	return all
 }
+
+// Owner is whose turn it is when a client's is.
+func Owner(c *gatehouse.Client) string { return (&client{Client: c}).owner() }

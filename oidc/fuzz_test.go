@@ -14,10 +14,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,7 +35,9 @@ import (
 	gojose "github.com/go-jose/go-jose/v4"
 
 	"gatehouse"
+	"gatehouse/eidas"
 	"gatehouse/jose"
+	"gatehouse/oidc"
 )
 
 // A quarry is a world that is asked by one goroutine, without a network: it is
@@ -458,6 +462,9 @@ func fuzzTokens(f *testing.F, names ...string) {
 		for _, marred := range badForms {
 			f.Add(byte(i), byte(signed), []byte(header), []byte(marred.mar(object)))
 		}
+		for slip := range slipped(object) {
+			f.Add(byte(i), byte(signed), []byte(header), []byte(slip))
+		}
 		f.Add(byte(i), byte(signed), []byte(text(f, forge.header().with(claims{"alg": "none", "crit": []string{"exp"}}))), []byte(object))
 		f.Add(byte(i), byte(signed), []byte(header), []byte(first(`"exp":1e400,"aud":["a"],"iss":null`, object)))
 		f.Add(byte(i), byte(raw), []byte(forge.good()), []byte(nil))
@@ -504,7 +511,7 @@ func fuzzTokens(f *testing.F, names ...string) {
 		if verdict.taken {
 			q.clock.advance(15 * time.Minute) // registrations of one organisation have a limit
 			accepted(t, door, token, time.Unix(now, 0))
-		} else if !verdict.refused && verdict.text != "" && !strings.Contains(verdict.text, "slow_down") {
+		} else if !verdict.refused && !(verdict.denied && (by%5 == signed || by%5 == raw)) && verdict.text != "" && !strings.Contains(verdict.text, "slow_down") {
 			t.Errorf("%s is neither taken nor refused as it should be: %s", door.name, verdict.text)
 		}
 		if wrote := q.wrote(); verdict.taken && !wrote || wrote && by%5 != signed && by%5 != raw {
@@ -514,6 +521,22 @@ func fuzzTokens(f *testing.F, names ...string) {
 			t.Errorf("the log has the token: %s", q.log)
 		}
 	})
+}
+
+// slipped yields the object with a slip of the pen at the end of a word, of one
+// after the other, in names and values.
+func slipped(object string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for end := 1; end < len(object); end++ {
+			last := object[end-1]
+			if strings.IndexByte(`" &%+\`, object[end]) < 0 || (last < '0' || last > '9') && (last < 'a' || last > 'z') {
+				continue
+			}
+			if !yield(object[:end-1] + string(last^1) + object[end:]) {
+				return
+			}
+		}
+	}
 }
 
 // accepted holds a token that was taken against what others make of it.
@@ -685,7 +708,7 @@ func surface(w *world, owner, guard string) []*http.Request {
 	v := w.visit("alpha", query(tppA))
 	token := w.ownToken("alpha", tppA)
 	consent := w.lodge("alpha", tppA, gatehouse.AccountAccess, "")
-	tpp := w.registrant(owner, nil)
+	tpp, leaving := w.registrant(owner, nil), w.registrant(owner+"-leaving", nil)
 	psu := w.person("alpha", "psu-17")
 	var all []*http.Request
 	add := func(method, target string, header http.Header, body string) {
@@ -721,7 +744,11 @@ func surface(w *world, owner, guard string) []*http.Request {
 	add("POST", registerPath+"/recover", jwtHeader, w.registrationRequest(owner, w.statement(sandboxDirectory, owner, nil), nil))
 	add("GET", tpp.path(), bearerHeader(tpp.token), "")
 	add("PUT", tpp.path(), http.Header{"Authorization": {"Bearer " + tpp.token}, "Content-Type": jwtHeader["Content-Type"]}, w.registrationRequest(owner, w.statement(sandboxDirectory, owner, nil), claims{"client_id": tpp.id}))
-	add("POST", certificatesPath("alpha"), http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}}, `{"data":{"certificate":"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----","type":"QSEAL"}}`)
+	add("DELETE", leaving.path(), bearerHeader(leaving.token), "")
+	for _, path := range []string{certificatesPath("alpha"), strings.Replace(certificatesPath("alpha"), "v3.1", "v3.1.11", 1)} {
+		add("POST", path, http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}},
+			text(w.t, certificateBody(eidas.QSeal, "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")))
+	}
 	add("DELETE", certificatesPath("alpha")+"/"+strings.Repeat("A", 43), bearerHeader(token), "")
 	connector("POST", "/authorizations", claims{"authorize_url": "https://bank.example/beta/authorize?" + query(tppA).encode(), "auth_code": gatehouse.NewSecret()})
 	connector("PUT", "/authorizations/"+v.id, approval)
@@ -736,25 +763,68 @@ func surface(w *world, owner, guard string) []*http.Request {
 	add("GET", "/oidc/alpha/access/history", session, "")
 	add("GET", "/oidc/alpha/access/enter/"+gatehouse.NewSecret(), nil, "")
 	add("POST", "/oidc/alpha/access/leave", http.Header{"Cookie": {psu.cookie}, "Content-Type": formHeader["Content-Type"]}, "token=x")
+	add("GET", "/oidc/alpha/access/grants/"+gatehouse.FirstID(w.clock.Now()), session, "")
 	add("POST", "/oidc/alpha/access/grants/"+gatehouse.FirstID(w.clock.Now()), http.Header{"Cookie": {psu.cookie}, "Content-Type": formHeader["Content-Type"]}, "token=x")
 	add("GET", "/oidc/alpha/theme.css", nil, "")
 	add("GET", "/docs/open_banking/alpha", nil, "")
 	add("GET", "/static/page.css", nil, "")
 	for _, r := range resources {
-		add("POST", r.at("alpha", "v3.1"), http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}}, r.body)
-		add("GET", r.at("alpha", "v3.1.11")+"/"+consent, bearerHeader(token), "")
-		add("DELETE", r.at("alpha", "v3.1.11")+"/"+gatehouse.NewSecret(), bearerHeader(token), "")
+		for _, version := range []string{"v3.1", "v3.1.11"} {
+			add("POST", r.at("alpha", version), http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}}, r.body)
+			add("GET", r.at("alpha", version)+"/"+consent, bearerHeader(token), "")
+			add("DELETE", r.at("alpha", version)+"/"+gatehouse.NewSecret(), bearerHeader(token), "")
+		}
 	}
 	return all
 }
 
-// Any request at any route with one header changed.
+// routeOf returns which of the routes a path is of.
+func routeOf() func(r *http.Request) oidc.Route {
+	mux, routes := http.NewServeMux(), map[string]oidc.Route{}
+	for _, route := range oidc.Routes() {
+		mux.Handle(route.Pattern, http.NotFoundHandler())
+		routes[route.Pattern] = route
+	}
+	return func(r *http.Request) oidc.Route {
+		_, pattern := mux.Handler(r)
+		return routes[pattern]
+	}
+}
+
+// The surface has every method of every route, but for HEAD, which is GET.
+func TestSurfaceIsWhole(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	missing := map[string]bool{}
+	for _, route := range oidc.Routes() {
+		for method := range strings.SplitSeq(route.Methods, ", ") {
+			missing[method+" "+route.Pattern] = method != "HEAD" && route.Pattern != "/"
+		}
+	}
+	of := routeOf()
+	for _, r := range surface(w, "surface", w.guard("alpha")) {
+		route := of(r)
+		if route.Methods == "" { // any
+			r.Method = ""
+		}
+		delete(missing, r.Method+" "+route.Pattern)
+	}
+	for what, is := range missing {
+		if is {
+			t.Errorf("the surface lacks %s", what)
+		}
+	}
+}
+
+// Any request at any route with its method and one header changed. A method
+// that is not one of the route's is refused as such, and no other is.
 //
 // Proves: A23, N22
 func FuzzEndpoints(f *testing.F) {
 	q := newQuarry(f)
-	routes := surface(q.world, "surface", q.guard("alpha"))
+	routes, of := surface(q.world, "surface", q.guard("alpha")), routeOf()
 	for i, r := range routes {
+		f.Add(byte(i), of(r).Methods, "Accept", "*/*", "", "")
 		body, err := io.ReadAll(r.Body)
 		must(f, err)
 		f.Add(byte(i), r.Method, "X-Fapi-Interaction-Id", "93bac548-d2de-4546-b106-880a5018460d", string(body), "")
@@ -777,9 +847,16 @@ func FuzzEndpoints(f *testing.F) {
 			r.URL.RawQuery = rawQuery
 		}
 		r.Header[http.CanonicalHeaderKey(name)] = []string{value}
+		route := of(r)
+		takes := route.Methods == "" || slices.Contains(strings.Split(route.Methods, ", "), method) || method == "OPTIONS" && route.AnyOrigin
+		if method == "TRACE" || method == "CONNECT" {
+			takes = false
+		}
 		q.quick(func() {
 			a := q.answered(r)
-			a.Body = ""
+			if takes != (a.StatusCode != 405) {
+				t.Errorf("%s %s is answered %s", method, route.Pattern, a.Status)
+			}
 			if id := a.Header.Get("X-Fapi-Interaction-Id"); len(value) >= 8 && http.CanonicalHeaderKey(name) == "X-Fapi-Interaction-Id" && (id == value) != interactionID.MatchString(value) {
 				t.Errorf("%q is answered with %q", value, id)
 			}
@@ -870,6 +947,80 @@ func FuzzPaths(f *testing.F) {
 		if !fits(path, route, provider) || strings.Contains(route, "admin") {
 			t.Errorf("%s %s reaches %s at %q", method, target, route, provider)
 		}
+	})
+}
+
+// Behind a trusted proxy a request counts as one that came, without any proxy,
+// from the last address that no such proxy wrote; and whatever the client wrote
+// before that, it counts as the same.
+//
+// Proves: N11
+func FuzzForwardedFor(f *testing.F) {
+	q := newQuarry(f)
+	proxies := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:5::/48")}
+	q.limited(oidc.Limits{AuthorizeAddress: oidc.Rate{PerSecond: 1, Burst: 1}}, proxies...)
+	proxy := netip.MustParseAddr("10.0.0.1")
+	trusted := func(address netip.Addr) bool {
+		return slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(address) })
+	}
+	for _, hops := range []string{
+		"1.1.1.1", "1.1.1.1, 10.0.0.2", "10.1.1.1", "2001:db8::1", "2001:db8:5::7", "1.1.1.1,2001:db8:5::7", "::ffff:1.1.1.1", "::ffff:10.0.0.2", "fe80::1%eth0", "10.0.0.2%eth0", "2001:db8:5::7%a",
+		"1.1.1.1:80", "[2001:db8::1]:80", "[::1]", "unknown", "_hidden", "", ",", " , ,", "01.1.1.1", "1.1.1", "0x0a000001", "1.1.1.1\t", "\u00a01.1.1.1", "::", "::ffff:0:0", "10.0.0.1/8", "for=1.1.1.1", "1.1.1.1;2.2.2.2",
+		strings.Repeat("10.0.0.2,", 2000),
+	} {
+		f.Add("", hops, false)
+		f.Add("9.9.9.9, 8.8.8.8", hops, true)
+		f.Add("10.0.0.3,", hops, false)
+	}
+	f.Fuzz(func(t *testing.T, written, hops string, apart bool) {
+		q.in(t)
+		if strings.ContainsFunc(written+hops, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
+			return // is never so far
+		}
+		ask := func(peer netip.Addr, header ...string) int {
+			r := httptest.NewRequest("GET", "/oidc/alpha/authorize?%", nil) // malformed, but counted
+			r.RemoteAddr, r.Header["X-Forwarded-For"] = netip.AddrPortFrom(peer, 4711).String(), header
+			recorder := httptest.NewRecorder()
+			q.site.Config.Handler.ServeHTTP(recorder, r)
+			wall(t, recorder.Code, recorder.Header(), recorder.Body.Bytes())
+			return recorder.Code
+		}
+		header := []string{written, hops}
+		if !apart {
+			header = []string{written + "," + hops}
+		}
+		// own is who is in front of the proxies that are in hops; ours says that
+		// it is not one of those themselves.
+		own, ours := proxy, false
+		for _, hop := range slices.Backward(strings.Split(hops, ",")) {
+			next, err := netip.ParseAddr(strings.Trim(hop, " \t\u00a0\u0085"))
+			if err == nil {
+				own = next.Unmap().WithZone("")
+			}
+			if ours = err != nil || !trusted(own); ours {
+				break
+			}
+		}
+		q.clock.advance(time.Minute)
+		q.quick(func() {
+			begun := time.Now()
+			q.clock.advance(time.Minute)
+			if status := ask(proxy, header...); status != 400 {
+				t.Errorf("%q is answered %d", header, status)
+			}
+			q.took = time.Since(begun)
+		})
+		if ours {
+			for _, status := range []int{ask(own), ask(proxy, hops), ask(proxy, "4.4.4.4,10.0.0.9,"+hops), ask(proxy, "4.4.4.4", "x", hops)} {
+				if status != 429 {
+					t.Errorf("%q is not counted as %v", header, own)
+				}
+			}
+		}
+		if other := netip.MustParseAddr("203.0.113.77"); !strings.Contains(written+hops, "203") && ask(other) != 400 {
+			t.Errorf("%q is counted as %v", header, other)
+		}
+		wallLog(t, q.logged())
 	})
 }
 

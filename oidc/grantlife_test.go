@@ -43,6 +43,7 @@ func (w *world) consentStatus(provider, id string) gatehouse.ConsentStatus {
 //
 // Proves: A22
 func TestConsentOfAnother(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.addProvider(gatehouse.Provider{Code: "delta", Profile: gatehouse.ProfilePSD2, AuthorizationEndpoint: "https://bank.example/delta/authorize"})
 		for door, provider := range doors {
@@ -79,6 +80,7 @@ func TestConsentOfAnother(t *testing.T) {
 // A grant opens what its consent is about, whatever scope was asked for beside
 // it; and a provider may ask for a consent always.
 func TestScopeOfAConsent(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, row := range []struct {
 		kind         gatehouse.ConsentKind
@@ -114,6 +116,7 @@ func TestScopeOfAConsent(t *testing.T) {
 // The refusal of a PSU rejects the consent, the first approval authorises it,
 // the second, by the same PSU, renews it.
 func TestConsentDecided(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		refused := w.visit("alpha", query(tppA).with(w.consent("alpha", tppA, "refused")))
 		if a := refused.decide(claims{"status": "denied"}); a.StatusCode != 200 || w.consentStatus("alpha", "refused") != gatehouse.ConsentRejected {
@@ -251,6 +254,7 @@ func TestTwoClocks(t *testing.T) {
 //
 // Proves: A18
 func TestAuthenticateAgain(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for name, row := range map[string]struct {
 		ask  form

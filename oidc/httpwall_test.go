@@ -91,6 +91,7 @@ func (w *world) lines() (all []line) {
 //
 // Proves: N13
 func TestPathTricks(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	everywhere := map[string]string{ // in place of each slash
 		"two slashes": "//", "a dot": "/./", "there and back": "/x/../", "from another provider": "/beta/../", "encoded": "%2f", "encoded, capital": "%2F", "encoded twice": "%252f",
@@ -188,6 +189,7 @@ func TestPathTricks(t *testing.T) {
 //
 // Proves: N13
 func TestProviderCodesAreExact(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	codes := []string{"ALPHA", "Alpha", "alphA", "alpha.", "alpha-", "alpha+", "alpha,", "alpha*", "alpha'", "alpha$", "alpha!", "alpha~", "alpha:", "alpha@", "alpha=", "alpha&", "(alpha)", "alpha,beta", "alpha+beta",
 		"alph", "alphaa", "_alpha", "alpha_", "0", "-", ".", "null", "undefined", "oidc", "api", "static", "docs", "*", "'or'1'='1", strings.Repeat("a", 64), strings.Repeat("a", 65), strings.Repeat("a", 5000)}
@@ -204,6 +206,44 @@ func TestProviderCodesAreExact(t *testing.T) {
 	tallied(t, 6*len(codes))
 }
 
+// HTTP/2 hands on any text as the method: a list of methods is none of them.
+//
+// Proves: N14
+func TestListsOfMethods(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	grant := w.grantOf("alpha", w.tokens("alpha", tppA))
+	p := w.person("alpha", "psu-17")
+	do := func(method, path string) int {
+		r := httptest.NewRequest("GET", path, nil)
+		r.Method = method
+		r.Header.Set("Cookie", p.cookie)
+		a := httptest.NewRecorder()
+		w.site.Config.Handler.ServeHTTP(a, r)
+		return a.Code
+	}
+	bad := 1
+	written := w.written()
+	if status := do("GET, POST", "/oidc/alpha/access/grants/"+grant.ID); status != 405 || written() {
+		t.Errorf("withdrawal without a form: %d", status)
+	}
+	for _, route := range oidc.Routes() {
+		methods := strings.Split(route.Methods, ", ")
+		for i := range methods {
+			for _, list := range []string{strings.Join(methods[i:], ", "), strings.Join(methods[:i+1], ", "), methods[i] + ",", " " + methods[i]} {
+				if slices.Contains(methods, list) || route.Methods == "" {
+					continue
+				}
+				bad++
+				if status := do(list, pathOf(route.Pattern)); status != 405 {
+					t.Errorf("%q %s: %d", list, route.Pattern, status)
+				}
+			}
+		}
+	}
+	tallied(t, bad)
+}
+
 var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "QUERY", "TRACK", "DEBUG", "get", "GETX", "PRI"}
 
 // Each route takes its methods. HEAD is GET without the body, preflights are
@@ -211,6 +251,7 @@ var allMethods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
 //
 // Proves: N14
 func TestMethodsOfEveryRoute(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	const app = "https://app.example"
 	server := w.server(w.store)
@@ -290,6 +331,7 @@ func TestMethodsOfEveryRoute(t *testing.T) {
 //
 // Proves: N15, N4
 func TestSecurityHeadersOfEveryRoute(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	check := func(name string, a *answer) {
 		t.Helper()
@@ -328,10 +370,13 @@ func TestSecurityHeadersOfEveryRoute(t *testing.T) {
 		check("form to "+path, w.rawRequest(methodOf(route), path, honestHost+"Content-Type: application/x-www-form-urlencoded\r\n", "a=b&a=c"))
 		check("JSON to "+path, w.rawRequest(methodOf(route), path, honestHost+"Content-Type: application/json\r\n", `{"a":"<script>alert(1)</script>"}`))
 	}
-	for _, path := range []string{"/", "/x", "//", "/%", "/a%2fb", "/..", "/a;b"} {
-		if a := w.rawRequest("GET", path, honestHost, ""); a.StatusCode != 400 || path != "/%" { // net/http's own
-			check(path, a)
-		}
+	for _, path := range []string{"/", "/x", "//", "/a%2fb", "/..", "/a;b"} {
+		check(path, w.rawRequest("GET", path, honestHost, ""))
+	}
+	// net/http answers by itself what it cannot read; TestAnswersOfNetHTTP has
+	// the list.
+	if a := w.rawRequest("GET", "/%", honestHost, ""); a.StatusCode != 400 || a.Body != "400 Bad Request" || a.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
+		t.Errorf("/%%: %v %v", a, a.Header)
 	}
 	check("a redirect to the bank", w.get("/oidc/alpha/authorize?"+query(tppA).encode()))
 	check("a redirect to the TPP", w.get("/oidc/alpha/authorize?"+query(tppA).with(form{"response_type": "token"}).encode()))
@@ -346,10 +391,34 @@ func TestSecurityHeadersOfEveryRoute(t *testing.T) {
 	}
 }
 
+// A static file is served whole, whatever part of it is asked for.
+//
+// Proves: N15
+func TestRangesAreIgnored(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	const path = "/static/gatehouse.css"
+	whole := w.rawRequest("GET", path, honestHost, "")
+	ranges := []string{"bytes=0-0", "bytes=0-0,2-2", "bytes=-1", "bytes=0-", "bytes=999999-", "bytes=5-1", "bytes=x", "bytes=", "lines=1-2", "bytes=" + strings.Repeat("0-0,", 1000) + "0-0"}
+	for _, r := range ranges {
+		for _, method := range []string{"GET", "HEAD"} {
+			for _, condition := range []string{"", "If-Range: \"x\"\r\n", "If-Range: Mon, 30 Nov 2026 10:00:00 GMT\r\n"} {
+				a := w.rawRequest(method, path, honestHost+"Range: "+r+"\r\n"+condition, "")
+				if a.StatusCode != 200 || a.Header.Get("Content-Range") != "" || a.Header.Get("Content-Type") != whole.Header.Get("Content-Type") || a.Header.Get("Cache-Control") != "public, max-age=3600" ||
+					a.Header.Get("Content-Length") != whole.Header.Get("Content-Length") || method == "GET" && a.Body != whole.Body {
+					t.Errorf("%s %.40s %s: %d %v", method, r, condition, a.StatusCode, a.Header)
+				}
+			}
+		}
+	}
+	tallied(t, 6*len(ranges))
+}
+
 // Names that a peer gives us for ourselves change nothing.
 //
 // Proves: N11
 func TestHostChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	hostile := map[string]string{
 		"Host":               "Host: evil.example\r\n",
@@ -528,6 +597,7 @@ var malformed = []string{"%", "%z", "%zz=a", "a=%", "a=%4", "a=%zz", "a=%u0041",
 // Nothing of a malformed text counts, wherever the fault is: url.ParseQuery
 // would return the pairs that it can read.
 func TestMalformedParameters(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	guard := w.guard("alpha")
 	many := "x"
@@ -566,6 +636,7 @@ func TestMalformedParameters(t *testing.T) {
 // The check takes no demand that it cannot read for none, also where the query
 // may be the bearer's.
 func TestMalformedDemands(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	guard := w.guard("alpha")
 	header := http.Header{"Resource-Server-Authorization": {basicHeader(guard, guardSecret)}, "Authorization": {"Bearer " + w.tokens("alpha", tppA).text("access_token")}}
@@ -589,6 +660,8 @@ func TestMalformedDemands(t *testing.T) {
 //
 // Proves: A23
 func TestNoInputReachesAHeader(t *testing.T) {
+	t.Parallel()
+	inCookie := regexp.MustCompile(`X-Evil|evil\.|evil=1`) // four letters alone may be a part of what is random
 	w := sqliteWorld(t)
 	ours := []string{"Access-Control-Allow-Origin", "Cache-Control", "Connection", "Content-Length", "Content-Security-Policy", "Content-Type", "Date", "Location", "Referrer-Policy", "Set-Cookie", "Strict-Transport-Security",
 		"X-Content-Type-Options", "X-Fapi-Interaction-Id", "X-Frame-Options"}
@@ -624,7 +697,7 @@ func TestNoInputReachesAHeader(t *testing.T) {
 							t.Errorf("%s %s=%q: header %s", method, name, e, header)
 						}
 					}
-					if a.StatusCode >= 500 || len(a.Header.Values("Location")) > 1 || len(a.Header.Values("Set-Cookie")) > 1 || strings.Contains(a.Header.Get("Set-Cookie"), "evil") || strings.Contains(a.Body, "<script>") {
+					if a.StatusCode >= 500 || len(a.Header.Values("Location")) > 1 || len(a.Header.Values("Set-Cookie")) > 1 || inCookie.MatchString(a.Header.Get("Set-Cookie")) || strings.Contains(a.Body, "<script>") {
 						t.Fatalf("%s %s=%q: %v %v", method, name, e, a, a.Header)
 					}
 					location := a.Header.Get("Location")

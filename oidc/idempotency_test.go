@@ -17,6 +17,7 @@ func idempotent(key string) http.Header { return http.Header{"X-Idempotency-Key"
 // A payment consent that is lodged again under its key is the same one, as it
 // stands; another body under it is refused.
 func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.addEverything()
 		payments := resourceOf(gatehouse.DomesticPayment)
@@ -71,6 +72,7 @@ func TestIdempotencyKey(t *testing.T) {
 
 // Keys have 1 to 40 characters, whatever is lodged.
 func TestIdempotencyKeyForm(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.addEverything()
 	token := w.ownToken("alpha", everything)

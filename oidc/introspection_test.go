@@ -46,6 +46,7 @@ func isActive(t testing.TB, a *answer, want bool) {
 
 // An active token is described by its own members and no others.
 func TestIntrospection(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, provider := range everyProvider {
 			for _, client := range []string{tppA, tppB, basic} {
@@ -101,6 +102,7 @@ func TestIntrospection(t *testing.T) {
 //
 // Proves: T37
 func TestForeignTokens(t *testing.T) {
+	t.Parallel()
 	tried := 0
 	forEachWorld(t, func(t *testing.T, w *world) {
 		mine, theirs, elsewhere := w.tokens("alpha", tppA), w.tokens("alpha", basic), w.tokens("gamma", tppA)
@@ -155,6 +157,7 @@ func TestForeignTokens(t *testing.T) {
 
 // A hint helps nobody and harms nobody.
 func TestTokenTypeHint(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, hint := range []string{"access_token", "refresh_token", "id_token", "", "ACCESS_TOKEN", strings.Repeat("h", 10_000), "'--\x00"} {
 			for _, kind := range []string{"access_token", "refresh_token"} {
@@ -170,6 +173,7 @@ func TestTokenTypeHint(t *testing.T) {
 
 // Tokens end with their time, and with their grant's.
 func TestTokensExpire(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.GrantLifetime = gatehouse.Duration(time.Hour) })
 		a := w.tokens("alpha", tppA)
@@ -189,6 +193,7 @@ func TestTokensExpire(t *testing.T) {
 //
 // Proves: T1
 func TestReplayEndsTheTokens(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, provider := range everyProvider {
 			code := w.code(provider, tppA, nil)
@@ -209,6 +214,7 @@ func TestReplayEndsTheTokens(t *testing.T) {
 // A token opens what the token endpoint would still give for it, and is
 // inactive when that is nothing.
 func TestIntrospectionScope(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		a := w.tokens("alpha", tppA)
 		narrow := w.token("alpha", tppA, form{"grant_type": "refresh_token", "refresh_token": a.text("refresh_token"), "scope": "accounts"})
@@ -248,6 +254,7 @@ func (w *world) changeClient(id string, change func(*gatehouse.Client)) {
 //
 // Proves: T37
 func TestInquiriesNeedAuthentication(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, endpoint := range inquiries {
 			for provider, unauthorized := range statuses(400, 401) {
@@ -296,6 +303,7 @@ func TestInquiriesNeedAuthentication(t *testing.T) {
 // The assertion may name the issuer, the token endpoint or the endpoint that it
 // is sent to, and must be good in every other way.
 func TestInquiryAssertion(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, endpoint := range inquiries {
 		for provider, refused := range statuses(400, 401) {
@@ -376,6 +384,7 @@ func TestAssertionIsUsedOnceAtAnyEndpoint(t *testing.T) {
 // The form is that of the token endpoint. Each row is a good request with one
 // thing changed.
 func TestInquiryForm(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, endpoint := range inquiries {
 		token := w.tokens("alpha", tppA).text("access_token")
@@ -442,6 +451,7 @@ func TestInquiryForm(t *testing.T) {
 // A client is served only where and while it may be, and its tokens end with
 // it.
 func TestInquiriesByClientStatus(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		token := w.token("alpha", ccOnly, clientCredentials).text("access_token")
 		isActive(t, w.introspect("alpha", ccOnly, token), true)

@@ -97,7 +97,7 @@ func (s *Server) issue(ctx context.Context, p *provider, c *client, g *gatehouse
 	if !g.AuthTime.IsZero() {
 		claims.AuthTime = g.AuthTime.Unix()
 	}
-	if t.response.IDToken, err = s.sign(ctx, p, c.ID, key, "JWT", claims); err != nil {
+	if t.response.IDToken, err = s.sign(ctx, p, c.owner(), key, "JWT", claims); err != nil {
 		return nil, err
 	}
 	return t, nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -98,6 +99,13 @@ func keySets(t testing.TB, good string) (rows []keySet) {
 		}
 		with(fmt.Sprint("ROCA ", i), claims{"n": b64(roca.Bytes())})
 	}
+	var published []struct{ Source, N string }
+	data, err := os.ReadFile("../jose/testdata/published_keys.json")
+	must(t, err)
+	must(t, json.Unmarshal(data, &published))
+	for _, k := range published {
+		with("published in "+k.Source, claims{"n": k.N})
+	}
 	with("zeros", claims{"n": b64(make([]byte, 256))})
 
 	for what, v := range map[string]any{
@@ -139,6 +147,9 @@ func keySets(t testing.TB, good string) (rows []keySet) {
 	with("use sig, key_ops encrypt", claims{"use": "sig", "key_ops": []string{"encrypt"}})
 	with("use sig, key_ops none", claims{"use": "sig", "key_ops": []string{}})
 	with("kid empty", claims{"kid": ""})
+	for what, kid := range map[string]string{"NUL": "a\x00b", "line end": "a\nb", "escape": "\x1b[31m", "C1": "a\u0085b"} {
+		with("kid with "+what, claims{"kid": kid})
+	}
 	with("kid of 256", claims{"kid": strings.Repeat("k", 256)})
 	for what, chain := range map[string]any{"null": json.RawMessage("null"), "text": "AAAA", "no certificate": []string{}, "empty": []string{""}, "no DER": []string{"AAAA"}, "numbers": []int{1}, "not base64": []string{"!"}, "line end": []string{"AAAA\nAAAA"}} {
 		with("x5c "+what, claims{"x5c": chain})
@@ -170,6 +181,7 @@ func keySets(t testing.TB, good string) (rows []keySet) {
 //
 // Proves: D12
 func TestKeyPolicy(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	store := w.keystore()
 	own, directory := clientKey(t, "policy", jose.PS256), newForge(t, tokenDoor{key: key(t, sandboxDirectory, jose.PS256)})
@@ -216,6 +228,7 @@ func TestKeyPolicy(t *testing.T) {
 //
 // Proves: D12
 func TestWeakKeysSignNothing(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	store := w.keystore()
 	good := clientKey(t, "rotating", jose.PS256)
@@ -282,4 +295,45 @@ func TestWeakKeysSignNothing(t *testing.T) {
 		}
 	}
 	t.Attr("bad_inputs", strconv.Itoa(tried))
+}
+
+// A key that says what it is for signs with that alone, whatever the client is
+// registered for.
+//
+// Proves: C21 (the key)
+func TestKeyAlgorithm(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	for _, own := range gatehouse.Algs() {
+		id := "only-" + own
+		w.addClient(gatehouse.Client{ID: id, JWKS: jwks(t, clientKey(t, id, own).Public())})
+		for _, alg := range gatehouse.Algs() {
+			for provider, refused := range map[string]int{"alpha": 400, "gamma": 401} {
+				status := map[bool]int{true: 200, false: refused}[alg == own]
+				if a := w.tokenBy(provider, id, clientKey(t, id, alg)); a.StatusCode != status {
+					t.Errorf("%s by a key for %s at %s: %v", alg, own, provider, a)
+				}
+			}
+			if o := w.askBy("alpha", id, clientKey(t, id, alg)); (o.begun() != "") != (alg == own) || alg != own && !o.tells("invalid_request_object") {
+				t.Errorf("a request object, %s by a key for %s: %v", alg, own, o)
+			}
+		}
+	}
+}
+
+// Keys that were registered by value when the policy let them pass are none;
+// the client is there all the same.
+//
+// Proves: D12 (at use)
+func TestStoredKeysMeetThePolicy(t *testing.T) {
+	w := sqliteWorld(t)
+	weak := `{"keys":[{"kty":"RSA","kid":"weak","e":"AQAB","n":"` + strings.Repeat("w", 171) + `"}]}`
+	w.changeClient(tppA, func(c *gatehouse.Client) { c.JWKS = json.RawMessage(weak) })
+	expect(t, w.token("alpha", tppA, clientCredentials), 400, "invalid_client")
+	if o := w.ask("alpha", query(tppA)); o.begun() == "" {
+		t.Errorf("authorize: %v", o)
+	}
+	if o := w.ask("alpha", query(tppA).with(form{"request": w.requestObject("alpha", tppA, nil)})); !o.tells("invalid_request_object") {
+		t.Errorf("a request object: %v", o)
+	}
 }

@@ -14,6 +14,7 @@ import (
 //
 // Proves: K7
 func TestSwappedKeysAreFoundOut(t *testing.T) {
+	t.Parallel()
 	for name, statement := range map[string]string{
 		"a sealed key of another provider": `UPDATE signing_keys SET sealed = (SELECT o.sealed FROM signing_keys o WHERE o.provider = 'alpha' AND o.alg = signing_keys.alg) WHERE provider = 'beta'`,
 		"a sealed key of its own":          `UPDATE signing_keys SET sealed = (SELECT o.sealed FROM signing_keys o WHERE o.provider = 'beta' AND o.alg = 'RS256') WHERE provider = 'beta' AND alg = 'PS256'`,

@@ -30,24 +30,26 @@ type Limits struct {
 	AuthorizeAddress Rate
 	// AuthorizeClient bounds those for one client at one provider.
 	AuthorizeClient Rate
+	// AuthorizeProvider bounds those at one provider.
+	AuthorizeProvider Rate
 	// WrongSecrets bounds the wrong secrets from one address, and those shown
-	// for one client. Until that time is over no secret is looked at, except
-	// that a client's own address, one from which it lately showed the right
-	// secret, is not held up by what others try. Signatures are not bounded:
-	// nobody locks out a client with private_key_jwt.
+	// for one client, resource server or bank's connector, as checkSecret says.
+	// Signatures are not bounded: nobody locks out a client with
+	// private_key_jwt.
 	WrongSecrets Rate
 }
 
-// registrations bound how often one address may register: in memory, while the
-// store counts those of an organisation.
+// registrations bound how often one address may register, try to, or recover:
+// in memory, while the store counts the clients of an organisation.
 var registrations = Rate{PerSecond: 1.0 / 6, Burst: 30}
 
 // limits count what Limits bound.
 type limits struct {
 	client, provider                  meter
 	authorizeAddress, authorizeClient meter
+	authorizeProvider                 meter
 	wrongOfAddress, wrongOfClient     meter
-	rightSecrets                      meter // client and address, never limited
+	wrongOfPair, rightSecrets         meter // of a client and an address
 	registrations, failures           meter
 }
 
@@ -71,25 +73,54 @@ func (m *meter) wait(name string, limit Rate, now time.Time) time.Duration {
 	if !m.has(name) {
 		return 0
 	}
-	if missing := 1 - m.young[name].TokensAt(now); missing > 0 {
-		return time.Duration(missing / limit.PerSecond * float64(time.Second))
-	}
-	return 0
+	return until(m.young[name], now)
 }
 
 // take counts one request of the name and returns 0, or counts nothing and
 // returns how long it is until the name may ask.
 func (m *meter) take(name string, limit Rate, now time.Time) time.Duration {
-	if wait := m.wait(name, limit, now); wait > 0 || limit == (Rate{}) {
-		return wait
+	if limit == (Rate{}) {
+		return 0
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	limiter := m.limiter(name, limit)
+	wait := until(limiter, now)
+	if wait == 0 {
+		limiter.AllowN(now, 1)
+	}
+	return wait
+}
+
+// charge counts one request of the name, whether or not the limit has been
+// reached: who overdraws it waits longer the next time.
+func (m *meter) charge(name string, limit Rate, now time.Time) {
+	if limit == (Rate{}) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.limiter(name, limit).ReserveN(now, 1)
+}
+
+func (m *meter) limiter(name string, limit Rate) *rate.Limiter {
 	if !m.has(name) {
 		m.add(name, rate.NewLimiter(rate.Limit(limit.PerSecond), limit.Burst))
 	}
-	m.young[name].AllowN(now, 1)
-	return 0
+	return m.young[name]
+}
+
+// isFull reports whether the name has lately asked for nothing.
+func (m *meter) isFull(name string, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.has(name) || m.young[name].TokensAt(now) >= float64(m.young[name].Burst())
+}
+
+// until returns how long it is until a limiter has something to give.
+func until(limiter *rate.Limiter, now time.Time) time.Duration {
+	missing := max(0, 1-limiter.TokensAt(now))
+	return time.Duration(missing / float64(limiter.Limit()) * float64(time.Second))
 }
 
 // has reports whether the name is known, and makes it young.
@@ -137,33 +168,52 @@ func tooMany(wait time.Duration) error {
 	return fault
 }
 
-// checkSecret compares a secret by right, unless too many wrong ones came from
-// the address or, but for its own addresses, for the client. wrong is the
-// error when the secret is.
+// checkSecret admits a secret that is right, unless too many wrong ones came
+// from the address or were shown for the client. wrong is the error when it is
+// not. Nobody is locked out by what others try: an address from which the client
+// lately showed the right secret is held up by its own wrong secrets for that
+// client alone; and one that lately showed no wrong secret at all is looked at,
+// whatever was shown for the client elsewhere.
 func (s *Server) checkSecret(ctx context.Context, client string, right bool, wrong error) error {
-	address, now := addressOf(ctx), s.Now()
+	address, now, limit := addressOf(ctx), s.Now(), s.Limits.WrongSecrets
 	pair := client + "\x00" + address
-	wait := s.limits.wrongOfAddress.wait(address, s.Limits.WrongSecrets, now)
-	if !s.limits.rightSecrets.knows(pair) {
-		wait = max(wait, s.limits.wrongOfClient.wait(client, s.Limits.WrongSecrets, now))
+	waitForClient := s.limits.wrongOfClient.wait(client, limit, now)
+	var wait time.Duration
+	switch {
+	case s.limits.rightSecrets.knows(pair):
+		wait = s.limits.wrongOfPair.wait(pair, limit, now)
+	case s.limits.wrongOfAddress.isFull(address, now):
+	default:
+		wait = max(s.limits.wrongOfAddress.wait(address, limit, now), waitForClient)
 	}
 	if wait > 0 {
 		return tooMany(wait)
 	}
-	if !right {
-		s.limits.wrongOfAddress.take(address, s.Limits.WrongSecrets, now)
-		s.limits.wrongOfClient.take(client, s.Limits.WrongSecrets, now)
-		return wrong
+	if right {
+		s.limits.rightSecrets.remember(pair)
+		return nil
 	}
-	s.limits.rightSecrets.remember(pair)
-	return nil
+	s.limits.wrongOfPair.take(pair, limit, now)
+	s.limits.wrongOfAddress.take(address, limit, now)
+	s.limits.wrongOfClient.take(client, limit, now)
+	if waitForClient > 0 {
+		return tooMany(waitForClient)
+	}
+	return wrong
 }
 
-// admit counts an authenticated request of a client.
-func (s *Server) admit(p *provider, c *client) error {
+// mayAsk tells a client that has asked too often, or at a provider where that
+// is so, to come again.
+func (s *Server) mayAsk(p *provider, clientID string) error {
 	now := s.Now()
-	if err := tooMany(s.limits.client.take(c.ID, s.Limits.Client, now)); err != nil {
-		return err
-	}
-	return tooMany(s.limits.provider.take(p.Code, s.Limits.Provider, now))
+	return tooMany(max(s.limits.client.wait(clientID, s.Limits.Client, now), s.limits.provider.wait(p.Code, s.Limits.Provider, now)))
+}
+
+// count counts an authenticated request of a client, which is let through even
+// if others that came at the same moment have used up the limit: what it has
+// shown may be spent.
+func (s *Server) count(p *provider, clientID string) {
+	now := s.Now()
+	s.limits.client.charge(clientID, s.Limits.Client, now)
+	s.limits.provider.charge(p.Code, s.Limits.Provider, now)
 }

@@ -2,11 +2,14 @@ package oidc_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +56,7 @@ func wait(t *testing.T, a *httptest.ResponseRecorder) int {
 //
 // Proves: N18
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		limits       oidc.Limits
 		sameProvider int // answer to another client there
@@ -101,8 +105,133 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// What a client asks with a token counts like what it signs.
+//
+// Proves: N18
+func TestLimitsOfBearers(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	token, other, psu := w.ownToken("alpha", tppA), w.ownToken("alpha", tppB), w.tokens("alpha", tppA).text("access_token")
+	w.limited(oidc.Limits{Client: oidc.Rate{PerSecond: 0.1, Burst: 3}})
+	r := resourceOf(gatehouse.AccountAccess)
+	lodge := func(token string) *httptest.ResponseRecorder {
+		return w.at("192.0.2.1", "POST", r.at("alpha", "v3.1.11"), map[string]string{"Authorization": "Bearer " + token, "Content-Type": "application/json"}, r.body)
+	}
+	userinfo := func() *httptest.ResponseRecorder {
+		return w.at("192.0.2.1", "GET", "/api/oidc/alpha/userinfo", map[string]string{"Authorization": "Bearer " + psu}, "")
+	}
+	for range 2 {
+		if a := lodge(token); a.Code != 201 {
+			t.Fatalf("%d %s", a.Code, a.Body)
+		}
+	}
+	if a := userinfo(); a.Code != 200 {
+		t.Fatalf("%d %s", a.Code, a.Body)
+	}
+	written := w.written()
+	for _, a := range []*httptest.ResponseRecorder{lodge(token), userinfo()} {
+		if seconds := wait(t, a); seconds != 10 {
+			t.Errorf("%d s, %s", seconds, a.Body)
+		}
+	}
+	wait(t, w.at("192.0.2.1", "POST", "/api/oidc/alpha/tokens", nil, w.asserted("alpha", tppA, clientCredentials).encode()))
+	if written() {
+		t.Error("a refused request wrote something")
+	}
+	if a := lodge(other); a.Code != 201 {
+		t.Errorf("another client: %d %s", a.Code, a.Body)
+	}
+	w.clock.advance(10 * time.Second)
+	if a := lodge(token); a.Code != 201 {
+		t.Errorf("after Retry-After: %d %s", a.Code, a.Body)
+	}
+}
+
+// Who is told to wait has spent nothing, also when many came at one moment; and
+// what was let through beyond the limit is waited for.
+//
+// Proves: N18
+func TestWaitingSpendsNoAssertion(t *testing.T) {
+	w := sqliteWorld(t)
+	w.limited(oidc.Limits{Client: oidc.Rate{PerSecond: 1, Burst: 2}})
+	const callers = 32
+	ask := func(body string) *httptest.ResponseRecorder {
+		return w.at("192.0.2.1", "POST", "/api/oidc/alpha/tokens", nil, body)
+	}
+	var bodies [callers]string
+	for i := range bodies {
+		bodies[i] = w.asserted("alpha", tppA, clientCredentials).encode()
+	}
+	var answers [callers]*httptest.ResponseRecorder
+	var all sync.WaitGroup
+	start := make(chan struct{})
+	for i, body := range bodies {
+		all.Go(func() {
+			<-start
+			answers[i] = ask(body)
+		})
+	}
+	close(start)
+	all.Wait()
+	served := 0
+	var waiting []string
+	for i, a := range answers {
+		switch a.Code {
+		case 200:
+			served++
+		case 429:
+			waiting = append(waiting, bodies[i])
+		default:
+			t.Errorf("%d %s", a.Code, a.Body)
+		}
+	}
+	if served < 2 {
+		t.Errorf("%d were served", served)
+	}
+	last := w.asserted("alpha", tppA, clientCredentials).encode()
+	if seconds := wait(t, ask(last)); seconds != served-1 {
+		t.Errorf("after %d requests: %d s", served, seconds)
+	}
+	w.clock.advance(time.Duration(served-1) * time.Second)
+	for _, body := range append(waiting, last) {
+		if a := ask(body); a.Code != 200 {
+			t.Fatalf("after Retry-After: %d %s", a.Code, a.Body)
+		}
+		w.clock.advance(time.Second)
+	}
+}
+
+// So does what manages its registration.
+//
+// Proves: N18
+func TestLimitsOfManagement(t *testing.T) {
+	w := sqliteWorld(t)
+	managed, other := w.registrant("managed", nil), w.registrant("other", nil)
+	w.limited(oidc.Limits{Client: oidc.Rate{PerSecond: 0.1, Burst: 3}})
+	read := func(r *registrant) *httptest.ResponseRecorder {
+		return w.at("192.0.2.1", "GET", r.path(), map[string]string{"Authorization": "Bearer " + r.token}, "")
+	}
+	for range 3 {
+		if a := read(managed); a.Code != 200 {
+			t.Fatalf("%d %s", a.Code, a.Body)
+		}
+	}
+	for range 20 { // strangers use up nothing
+		if a := w.at("192.0.2.1", "GET", other.path(), map[string]string{"Authorization": "Bearer " + managed.token}, ""); a.Code != 401 {
+			t.Fatalf("%d %s", a.Code, a.Body)
+		}
+	}
+	if seconds := wait(t, read(managed)); seconds != 10 {
+		t.Errorf("%d s", seconds)
+	}
+	if a := read(other); a.Code != 200 {
+		t.Errorf("another client: %d %s", a.Code, a.Body)
+	}
+}
+
 // Proves: N18
 func TestAuthorizeLimits(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	target := func(provider, client string) string {
 		return "/oidc/" + provider + "/authorize?" + query(client).encode()
@@ -139,6 +268,82 @@ func TestAuthorizeLimits(t *testing.T) {
 			t.Errorf("%s: %d %s", other, a.Code, a.Body)
 		}
 	}
+
+	w.limited(oidc.Limits{AuthorizeProvider: oidc.Rate{PerSecond: 1, Burst: 2}})
+	for i, client := range []string{tppA, tppB, basic} {
+		a := w.at(fmt.Sprint("192.0.2.", i), "GET", target("alpha", client), nil, "")
+		if i < 2 && a.Code != 303 {
+			t.Fatalf("%d: %d %s", i, a.Code, a.Body)
+		}
+		if i == 2 {
+			wait(t, a)
+		}
+	}
+	if a := w.at("192.0.2.3", "GET", target("gamma", tppA), nil, ""); a.Code != 303 {
+		t.Errorf("another provider: %d %s", a.Code, a.Body)
+	}
+}
+
+// What a client asks beyond its own limit takes nothing from its bank's others.
+//
+// Proves: N18
+func TestLimitedClientTakesNothingFromTheBank(t *testing.T) {
+	w := sqliteWorld(t)
+	w.limited(oidc.Limits{Client: oidc.Rate{PerSecond: 0.1, Burst: 3}, Provider: oidc.Rate{PerSecond: 0.1, Burst: 5}})
+	ask := func(client string) *httptest.ResponseRecorder {
+		header, f := w.authenticated("gamma", client, clientCredentials)
+		sent := map[string]string{}
+		for name := range header {
+			sent[name] = header.Get(name)
+		}
+		return w.at("192.0.2.1", "POST", "/api/oidc/gamma/tokens", sent, f.encode())
+	}
+	for range 3 {
+		if a := ask(basic); a.Code != 200 {
+			t.Fatalf("%d %s", a.Code, a.Body)
+		}
+	}
+	for range 20 {
+		wait(t, ask(basic))
+	}
+	for range 2 {
+		if a := ask(tppA); a.Code != 200 {
+			t.Errorf("another client: %d %s", a.Code, a.Body)
+		}
+	}
+	wait(t, ask(tppA)) // the bank's own limit
+}
+
+// Of any number of requests at one moment no more pass than the limit says.
+//
+// Proves: N18
+func TestLimitsAtOnce(t *testing.T) {
+	const rounds, callers, burst = 200, 32, 3
+	w := sqliteWorld(t)
+	w.limited(oidc.Limits{AuthorizeAddress: oidc.Rate{PerSecond: 1, Burst: burst}})
+	for round := range rounds {
+		address := netip.AddrFrom4([4]byte{10, 0, byte(round >> 8), byte(round)}).String()
+		var passed atomic.Int32
+		var all sync.WaitGroup
+		start := make(chan struct{})
+		for range callers {
+			all.Go(func() {
+				<-start
+				switch a := w.at(address, "GET", "/oidc/alpha/authorize?%", nil, ""); a.Code {
+				case 400: // as malformed
+					passed.Add(1)
+				case 429:
+				default:
+					t.Errorf("%d %s", a.Code, a.Body)
+				}
+			})
+		}
+		close(start)
+		all.Wait()
+		if n := passed.Load(); n != burst {
+			t.Fatalf("round %d: %d passed, want %d", round, n, burst)
+		}
+	}
 }
 
 // Guessing at a secret meets a wall, for an address and for a client; who has
@@ -146,6 +351,7 @@ func TestAuthorizeLimits(t *testing.T) {
 //
 // Proves: C16
 func TestWrongSecrets(t *testing.T) {
+	t.Parallel()
 	const owner, guesser = "198.51.100.1", "203.0.113.1"
 	setUp := func(t *testing.T) (w *world, try func(address, client, secret string) *httptest.ResponseRecorder) {
 		w = sqliteWorld(t)
@@ -198,6 +404,56 @@ func TestWrongSecrets(t *testing.T) {
 		wait(t, try("203.0.113.9", basic, secret))
 		served(t, try(owner, basic, secret))
 	})
+	t.Run("an address that others share", func(t *testing.T) {
+		w, try := setUp(t)
+		const second = "second"
+		w.addClient(gatehouse.Client{ID: second, TokenEndpointAuthMethod: gatehouse.AuthClientSecretBasic, SecretHash: gatehouse.ClientSecretHash(w.kek, second, secret)})
+		served(t, try(owner, basic, secret))
+		for range 3 {
+			wrong(t, try(owner, second, "x"))
+		}
+		wait(t, try(owner, second, secret))
+		served(t, try(owner, basic, secret))
+		for range 3 {
+			wrong(t, try(owner, basic, "x"))
+		}
+		wait(t, try(owner, basic, secret)) // its own
+	})
+	t.Run("after a restart", func(t *testing.T) {
+		w, try := setUp(t)
+		served(t, try(owner, basic, secret))
+		w.limited(oidc.Limits{WrongSecrets: oidc.Rate{PerSecond: 0.1, Burst: 3}})
+		for i := range 3 {
+			wrong(t, try(fmt.Sprint("203.0.113.", i), basic, "x"))
+		}
+		wait(t, try("203.0.113.9", basic, "x"))
+		served(t, try(owner, basic, secret))
+		for i := range 3 { // an address has one try, and then another when it has been quiet
+			wait(t, try("203.0.113.10", basic, fmt.Sprint("guess", i)))
+		}
+		wait(t, try("203.0.113.10", basic, secret))
+		served(t, try(owner, basic, secret))
+	})
+	t.Run("connector", func(t *testing.T) {
+		w, _ := setUp(t)
+		bank := w.banks["alpha"]
+		try := func(address, secret string) *httptest.ResponseRecorder {
+			return w.at(address, "GET", "/api/connectors/ob/v1/authorizations/x", map[string]string{"App-Id": bank.appID, "App-Secret": secret}, "")
+		}
+		known := func(address string) { // there is no such authorization
+			if a := try(address, bank.appSecret); a.Code != 404 {
+				t.Errorf("the right secret: %d %s", a.Code, a.Body)
+			}
+		}
+		known(owner)
+		for i := range 3 {
+			if a := try(fmt.Sprint("203.0.113.", i), "x"); a.Code != 403 {
+				t.Errorf("a wrong secret: %d %s", a.Code, a.Body)
+			}
+		}
+		wait(t, try("203.0.113.9", "x"))
+		known(owner)
+	})
 	t.Run("resource server", func(t *testing.T) {
 		w, _ := setUp(t)
 		guard := w.guard("gamma")
@@ -212,6 +468,57 @@ func TestWrongSecrets(t *testing.T) {
 		wait(t, try("203.0.113.9", "x"))
 		served(t, try(owner, guardSecret))
 	})
+}
+
+// Wrong secrets shown for a client that has a key lock nobody out.
+//
+// Proves: C16 (the key)
+func TestWrongSecretsForAKeyHolder(t *testing.T) {
+	w := sqliteWorld(t)
+	w.limited(oidc.Limits{WrongSecrets: oidc.Rate{PerSecond: 0.1, Burst: 3}, Client: oidc.Rate{PerSecond: 0.1, Burst: 3}})
+	for i := range 20 {
+		for _, address := range []string{"203.0.113.1", fmt.Sprint("203.0.113.", i)} {
+			a := w.at(address, "POST", "/api/oidc/gamma/tokens", map[string]string{"Authorization": basicHeader(tppA, "x")}, clientCredentials.encode())
+			if a.Code != 401 {
+				t.Fatal(a.Code, a.Body)
+			}
+		}
+	}
+	for _, address := range []string{"203.0.113.1", "198.51.100.1"} {
+		if a := w.at(address, "POST", "/api/oidc/gamma/tokens", nil, w.asserted("gamma", tppA, clientCredentials).encode()); a.Code != 200 {
+			t.Errorf("%s: %d %s", address, a.Code, a.Body)
+		}
+	}
+}
+
+// Who lately showed the right secret of one client is held up like everybody
+// else when it comes to another; and who is told to wait has not failed.
+//
+// Proves: C16 (whose address), C28 (waiting)
+func TestRightSecretOfAnotherClient(t *testing.T) {
+	w := sqliteWorld(t)
+	const second = "second"
+	w.addClient(gatehouse.Client{ID: second, TokenEndpointAuthMethod: gatehouse.AuthClientSecretBasic, SecretHash: gatehouse.ClientSecretHash(w.kek, second, secret)})
+	w.limited(oidc.Limits{WrongSecrets: oidc.Rate{PerSecond: 0.1, Burst: 3}})
+	try := func(address, client, secret string) int {
+		return w.at(address, "POST", "/api/oidc/gamma/tokens", map[string]string{"Authorization": basicHeader(client, secret)}, clientCredentials.encode()).Code
+	}
+	if status := try("198.51.100.1", basic, secret); status != 200 {
+		t.Fatal(status)
+	}
+	for i := range 3 {
+		try(fmt.Sprint("203.0.113.", i), second, "x")
+	}
+	before := len(w.events())
+	if status := try("198.51.100.1", second, "x"); status != 429 {
+		t.Errorf("a wrong secret of the second: %d", status)
+	}
+	if status := try("198.51.100.1", second, secret); status != 429 {
+		t.Errorf("the right secret of the second: %d", status)
+	}
+	if n := len(w.events()) - before; n > 0 {
+		t.Errorf("%d events of who was told to wait", n)
+	}
 }
 
 // Behind a trusted proxy the address is the last that no such proxy wrote.
@@ -320,7 +627,7 @@ func TestWrongSecretsOfNamesakes(t *testing.T) {
 	for range 3 {
 		introspect("alpha", "x")
 	}
-	if status := introspect("alpha", guardSecret); status != 429 {
+	if status := introspect("alpha", "x"); status != 429 {
 		t.Errorf("after wrong secrets: %d", status)
 	}
 	if status := introspect("gamma", guardSecret); status != 200 {
@@ -334,7 +641,7 @@ func TestWrongSecretsOfNamesakes(t *testing.T) {
 
 // A flood of authorization requests from everywhere leaves as many rows as the
 // limits of its clients let through, and they go three hours after they
-// expired. Others go on.
+// expired, or a day if the browser came back. Others go on.
 //
 // Proves: A20
 func TestAuthorizationFlood(t *testing.T) {
@@ -382,5 +689,16 @@ func TestAuthorizationFlood(t *testing.T) {
 	}
 	if n := rows(); n != 0 {
 		t.Errorf("%d rows after three hours", n)
+	}
+	v := w.visit("alpha", query(tppA))
+	if a := w.do("GET", "/oidc/alpha/authorize/"+v.id, http.Header{"Cookie": {v.cookie}}, ""); a.StatusCode != 303 {
+		t.Fatal(a)
+	}
+	w.clock.advance(15*time.Minute + 24*time.Hour)
+	if _, err := w.store.Purge(t.Context(), w.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if n := rows(); n != 0 {
+		t.Errorf("%d rows a day after the browser came back", n)
 	}
 }

@@ -18,14 +18,16 @@ import (
 // for itself. Every other answer is the same 401 (RFC 7592 §2.1).
 func (s *Server) authenticateManager(ctx context.Context, clientID, token string) (*gatehouse.Client, error) {
 	unauthorized := badBearer("the token is not one of this client, or is no longer good")
+	attempt := attemptOf(ctx)
+	attempt.method = "bearer"
 	c, err := s.Store.Client(ctx, clientID)
 	if errors.Is(err, gatehouse.ErrNotFound) || err == nil && c.Status == gatehouse.ClientDeleted {
-		return nil, unauthorized
+		return nil, unauthorized.Because(unknownClient)
 	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	attemptOf(ctx).clientID = c.ID
+	attempt.clientID = c.ID
 	good := subtle.ConstantTimeCompare(c.RegistrationTokenHash, gatehouse.HashSecret(token)) == 1
 	if id, isToken := gatehouse.TokenID(token); !good && isToken {
 		record, grant, err := s.Store.ClientAccessToken(ctx, clientID, id)
@@ -40,12 +42,12 @@ func (s *Server) authenticateManager(ctx context.Context, clientID, token string
 		}
 	}
 	if !good {
-		return nil, unauthorized
+		return nil, s.recordFailure(ctx, "", unauthorized.Because(wrongToken))
 	}
 	if c.Status != gatehouse.ClientActive {
-		return nil, gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is disabled")
+		return nil, s.recordFailure(ctx, "", gatehouse.NewError(gatehouse.UnauthorizedClient, "the client is disabled").Because(disabled))
 	}
-	return c, nil
+	return c, tooMany(s.limits.client.take(c.ID, s.Limits.Client, s.Now()))
 }
 
 // manageRegistration serves GET, PUT and DELETE
@@ -182,6 +184,9 @@ func (s *Server) recoverRegistration(w http.ResponseWriter, r *http.Request, _ *
 		return gatehouse.NewError(gatehouse.UnsupportedMediaType, "Content-Type must be application/jwt: the request must be signed")
 	}
 	if err := s.openRegistration(r.Context(), g); err != nil {
+		return err
+	}
+	if err := s.limitAddress(r.Context()); err != nil {
 		return err
 	}
 	if err := s.spendRegistration(r.Context(), g); err != nil {

@@ -55,6 +55,7 @@ func recovered(t testing.TB, a *answer) map[string]string {
 //
 // Proves: D7
 func TestManagementToken(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		a, b := w.registrant("a", nil), w.registrant("b", nil)
 		twin := w.registrantOf("a", w.register("a", w.statement(sandboxDirectory, "a", nil), nil)) // of the same software
@@ -187,6 +188,7 @@ func TestSecretsAreShownOnce(t *testing.T) {
 //
 // Proves: D9 (consents are not lodged yet)
 func TestDeletedClient(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		second, err := store.Open(t.Context(), w.url)
 		must(t, err)
@@ -284,6 +286,7 @@ func TestDeletedClient(t *testing.T) {
 
 // PUT replaces everything and keeps the client what it is.
 func TestReplace(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		r := w.registrant("m", claims{
 			"redirect_uris": []string{callback}, "scope": "openid accounts", "request_object_signing_alg": "PS256", "require_signed_request_object": true,
@@ -355,6 +358,7 @@ func TestReplace(t *testing.T) {
 // A new statement with new keys rotates them: on another replica once its cache
 // is old.
 func TestKeyRotation(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		second, err := store.Open(t.Context(), w.url)
 		must(t, err)
@@ -381,6 +385,8 @@ func TestKeyRotation(t *testing.T) {
 
 // A client that changes to a secret is given one, once; one that changes away
 // has none any more.
+//
+// Proves: C16 (shown once)
 func TestChangeOfMethod(t *testing.T) {
 	w := sqliteWorld(t)
 	r := w.registrant("m", nil)
@@ -446,6 +452,7 @@ func TestManagementStoreFault(t *testing.T) {
 
 // A disabled client manages nothing.
 func TestManagementOfADisabledClient(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	r := w.registrant("m", nil)
 	c, err := w.store.Client(t.Context(), r.id)
@@ -532,6 +539,7 @@ func TestReplaceAtOnce(t *testing.T) {
 //
 // Proves: D5, D7
 func TestRecover(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		r, twin, other := w.registrant("m", nil), w.registrant("m", claims{"scope": "openid"}), w.registrant("other", nil)
 		// Others that call themselves the same: another organisation, and the same
@@ -597,8 +605,9 @@ func TestRecover(t *testing.T) {
 // The secrets of registrations, then a search for them: in the log at its most
 // talkative, and in the files of the database.
 //
-// Proves: K10, O1
+// Proves: K10, O1, C16 (kept as a hash)
 func TestNoRegistrationSecretIsKept(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	var canaries []string
 	keep := func(values ...string) { canaries = append(canaries, values...) }

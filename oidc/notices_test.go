@@ -318,6 +318,7 @@ func TestBankIsToldInOrder(t *testing.T) {
 //
 // Proves: N21
 func TestRetryAfter(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for header, want := range map[string]func(now time.Time) string{
 		"2m0s": func(time.Time) string { return "120" },
@@ -426,6 +427,7 @@ func TestBankIsNotTold(t *testing.T) {
 //
 // Proves: N21
 func TestBreaker(t *testing.T) {
+	t.Parallel()
 	for name, hurt := range map[string]func(http.ResponseWriter, bankHeard){
 		"5xx":     refuse(500, "InternalServerError"),
 		"cut off": func(http.ResponseWriter, bankHeard) { panic(http.ErrAbortHandler) },
@@ -510,6 +512,7 @@ func TestBreaker(t *testing.T) {
 
 // Refusals are answers: a bank that gives them is not left alone.
 func TestRefusalsDoNotBreak(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.told("alpha", refuse(400, "FieldInvalid"))
 	for i := range 12 {
@@ -640,6 +643,7 @@ func TestTellersShareTheWork(t *testing.T) {
 // A server that dies between claim and call leaves the notice to another one,
 // half a minute later.
 func TestLostClaim(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		bank := w.told("alpha", nil)
 		w.consent("alpha", tppA, "c-1")
@@ -662,6 +666,7 @@ func TestLostClaim(t *testing.T) {
 // What makes no sense is reported to the bank, once; it counts as what its
 // status says.
 func TestNonsenseIsReported(t *testing.T) {
+	t.Parallel()
 	for name, row := range map[string]struct {
 		status    int
 		body      string

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -20,6 +21,22 @@ import (
 type params map[string]string
 
 const maxParams = 100
+
+// knownParams are the parameters that some endpoint reads.
+var knownParams = slices.Concat(authorizeParams, []string{
+	"request", "request_uri",
+	"grant_type", "code", "code_verifier", "refresh_token", "provider_code", "client_secret", "client_assertion", "client_assertion_type",
+	"token", "token_type_hint", "access_token", "ended", "before", "permission", "psu",
+})
+
+// shown is how an error calls a parameter: by its name, if it is one of ours.
+// What a caller made up is not said back.
+func shown(name string) string {
+	if slices.Contains(knownParams, name) {
+		return name
+	}
+	return "a parameter"
+}
 
 // A pair is one parameter as it was sent.
 type pair struct{ name, value string }
@@ -39,7 +56,11 @@ func parsePairs(text string) ([]pair, error) {
 		}
 		value, err := url.QueryUnescape(rawValue)
 		if err != nil || !utf8.ValidString(value) {
-			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter value is not validly encoded")
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, shown(name)+" is not validly encoded")
+		}
+		// To some readers on the way it begins another parameter.
+		if strings.Contains(part, ";") {
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, shown(name)+" has a semicolon that is not encoded")
 		}
 		if len(pairs) == maxParams {
 			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "there are more than 100 parameters")
@@ -59,7 +80,7 @@ func parseParams(text string) (params, error) {
 	seen := map[string]bool{}
 	for _, p := range pairs {
 		if seen[p.name] {
-			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a parameter is repeated")
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, shown(p.name)+" is repeated")
 		}
 		seen[p.name] = true
 		if p.value != "" {
@@ -107,7 +128,7 @@ func parseJSONParams(body []byte) (params, error) {
 		}
 		value, _, err := object.OptionalString(name)
 		if err != nil {
-			return nil, gatehouse.NewError(gatehouse.InvalidRequest, "a member of the JSON body is not a string")
+			return nil, gatehouse.NewError(gatehouse.InvalidRequest, shown(name)+" is not a string")
 		}
 		if value != "" {
 			in[name] = value
@@ -116,7 +137,14 @@ func parseJSONParams(body []byte) (params, error) {
 	return in, nil
 }
 
+// readBody reads a body that is not coded (RFC 9110 §8.4): who reads it on the
+// way as its header says must not read another one than we do.
 func readBody(r *http.Request) ([]byte, error) {
+	for _, coding := range r.Header.Values("Content-Encoding") {
+		if !strings.EqualFold(coding, "identity") {
+			return nil, gatehouse.NewError(gatehouse.UnsupportedMediaType, "Content-Encoding must be absent or identity")
+		}
+	}
 	body, err := io.ReadAll(r.Body)
 	if _, over := errors.AsType[*http.MaxBytesError](err); over {
 		return nil, tooLarge()

@@ -171,17 +171,17 @@ func (l *lane) loseLast() *turn {
 }
 
 // verify runs token.Verify in the turn of the address that sent the token, for
-// nobody knows yet whose token it is. It returns what is wrong with the token;
-// or err, when that could not be found out.
-func (s *Server) verify(ctx context.Context, token *jose.JWT, keys []*jose.PublicKey, algs ...string) (wrong, err error) {
-	err = s.verifying.do(ctx, func() { wrong = token.Verify(keys, algs...) }, addressOf(ctx))
+// nobody knows yet whose token it is, at the provider, "" for none. It returns
+// what is wrong with the token; or err, when that could not be found out.
+func (s *Server) verify(ctx context.Context, provider string, token *jose.JWT, keys []*jose.PublicKey, algs ...string) (wrong, err error) {
+	err = s.verifying.do(ctx, func() { wrong = token.Verify(keys, algs...) }, provider, addressOf(ctx))
 	return wrong, err
 }
 
-// sign runs key.Sign in the turn of the client at the provider.
-func (s *Server) sign(ctx context.Context, p *provider, client string, key *jose.PrivateKey, typ string, claims any) (token string, err error) {
+// sign runs key.Sign in the turn of the owner at the provider.
+func (s *Server) sign(ctx context.Context, p *provider, owner string, key *jose.PrivateKey, typ string, claims any) (token string, err error) {
 	var fault error
-	if err := s.signing.do(ctx, func() { token, fault = key.Sign(typ, claims) }, p.Code, client); err != nil {
+	if err := s.signing.do(ctx, func() { token, fault = key.Sign(typ, claims) }, p.Code, owner); err != nil {
 		return "", err
 	}
 	return token, fault

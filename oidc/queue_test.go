@@ -68,6 +68,8 @@ func (c *crowd) letGo() {
 
 // Who asks for more waits behind himself: banks take turns, and at each bank
 // its clients.
+//
+// Proves: N19
 func TestQueueTurns(t *testing.T) {
 	for name, test := range map[string]struct{ asked, done []string }{
 		"one lane":             {[]string{"a/x", "a/x", "a/x"}, []string{"a/x", "a/x", "a/x"}},
@@ -228,6 +230,30 @@ func TestQueueLosesNothing(t *testing.T) {
 	}
 }
 
+// The clients of one TPP share its turns: to register more of them gains
+// nothing. A client without a TPP has its own.
+func TestTurnsOfATPP(t *testing.T) {
+	of := func(id, directory, urn string) string {
+		c := &gatehouse.Client{ID: id}
+		if urn != "" {
+			c.TPP = &gatehouse.TPP{Directory: directory, URN: urn}
+		}
+		return oidc.Owner(c)
+	}
+	first := of("a", "directory", "PSDGB-1")
+	if of("b", "directory", "PSDGB-1") != first {
+		t.Error("another client of the TPP has turns of its own")
+	}
+	for _, other := range []string{of("a", "directory", "PSDGB-2"), of("a", "elsewhere", "PSDGB-1"), of("a", "", "")} {
+		if other == first {
+			t.Errorf("%q is the TPP, too", other)
+		}
+	}
+	if of("a", "", "") == of("b", "", "") {
+		t.Error("clients without a TPP share their turns")
+	}
+}
+
 // addSlowProvider adds a bank whose signatures cost five times as much as
 // others'.
 func (w *world) addSlowProvider(code string) {
@@ -286,6 +312,8 @@ func (w *world) floodSigning(provider string, callers int) (over func() (answers
 
 // More than can be signed is answered at once: 503, come again. Another client
 // of that bank, and a client of another bank, are served meanwhile.
+//
+// Proves: N18, N19
 func TestSigningSheds(t *testing.T) {
 	w := sqliteWorld(t)
 	w.addSlowProvider("slow")
@@ -299,5 +327,136 @@ func TestSigningSheds(t *testing.T) {
 	}
 	if answers := over(); answers[200] == 0 || answers[503] == 0 || len(answers) != 2 {
 		t.Errorf("statuses %v", answers)
+	}
+}
+
+// begin sends requests, each from an address of its own, and returns once as
+// many wait, or as soon as one is answered that should wait.
+func (w *world) begin(server *oidc.Server, waiting func() int, requests ...*http.Request) (answers chan *httptest.ResponseRecorder) {
+	w.t.Helper()
+	handler := server.Handler()
+	answers = make(chan *httptest.ResponseRecorder, len(requests))
+	want := waiting() + len(requests)
+	for i, r := range requests {
+		r.RemoteAddr = fmt.Sprintf("10.0.%d.%d:4711", i/256, i%256)
+		go func() {
+			recorder := httptest.NewRecorder()
+			handler.ServeHTTP(recorder, r)
+			answers <- recorder
+		}()
+	}
+	for waiting() < want && len(answers) == 0 {
+		runtime.Gosched()
+	}
+	return answers
+}
+
+// tokenRequest is a token request of the client, who is authenticated as it is
+// registered.
+func (w *world) tokenRequest(provider, client string) *http.Request {
+	w.t.Helper()
+	header, f := w.authenticated(provider, client, clientCredentials)
+	r := httptest.NewRequest("POST", "/api/oidc/"+provider+"/tokens", strings.NewReader(f.encode()))
+	r.Header = header
+	return r
+}
+
+// Whatever a client signs waits for its turn before it is verified.
+//
+// Proves: N19
+func TestVerificationWaitsForItsTurn(t *testing.T) {
+	w := sqliteWorld(t)
+	request := func(method, target string, header http.Header, body string) *http.Request {
+		r := httptest.NewRequest(method, target, strings.NewReader(body))
+		r.Header = header
+		return r
+	}
+	signed := bearerHeader(w.ownToken("alpha", tppA))
+	signed.Set("Content-Type", "application/jwt")
+	object := form{"client_id": tppA, "request": w.requestObject("alpha", tppA, nil)}
+	statement := claims{"token_endpoint_auth_method": "private_key_jwt", "software_statement": w.statement(sandboxDirectory, "owner", nil)}
+	for name, test := range map[string]struct {
+		request *http.Request
+		status  int
+	}{
+		"assertion":      {w.tokenRequest("alpha", tppA), 200},
+		"request object": {request("GET", "/oidc/alpha/authorize?"+object.encode(), nil, ""), 303},
+		"statement":      {request("POST", registerPath, http.Header{"Content-Type": {"application/json"}}, text(t, statement)), 201},
+		"consent":        {request("POST", resourceOf(gatehouse.AccountAccess).at("alpha", "v3.1"), signed, w.signed(tppA, accountAccessBody, nil)), 201},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := w.server(w.store)
+			waiting, let := server.HoldVerifying()
+			answers := w.begin(server, waiting, test.request)
+			if len(answers) > 0 {
+				t.Error("it was verified before its turn")
+			}
+			let()
+			if a := <-answers; a.Code != test.status {
+				t.Errorf("%d %s", a.Code, a.Body)
+			}
+		})
+	}
+}
+
+// However many clients, and addresses, want something of a bank, another bank's
+// client finds a place among them.
+//
+// Proves: N19
+func TestBanksTakeTurns(t *testing.T) {
+	for name, test := range map[string]struct {
+		hold  func(*oidc.Server) (waiting func() int, let func())
+		crowd func(w *world, i int) *http.Request
+	}{
+		"at signing, for many clients": {(*oidc.Server).HoldSigning, func(w *world, i int) *http.Request {
+			id := fmt.Sprint("crowd-", i)
+			w.addClient(gatehouse.Client{ID: id, TokenEndpointAuthMethod: gatehouse.AuthClientSecretBasic, SecretHash: gatehouse.ClientSecretHash(w.kek, id, secret)})
+			r := w.tokenRequest("beta", basic)
+			r.Header.Set("Authorization", basicHeader(id, secret))
+			return r
+		}},
+		"at verifying, from many addresses": {(*oidc.Server).HoldVerifying, func(w *world, i int) *http.Request {
+			return w.tokenRequest("beta", tppA)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := sqliteWorld(t)
+			var crowd []*http.Request
+			for i := range oidc.MaxWaiting {
+				crowd = append(crowd, test.crowd(w, i))
+			}
+			server := w.server(w.store)
+			waiting, let := test.hold(server)
+			of := w.begin(server, waiting, crowd...)
+			if len(of) > 0 {
+				a := <-of
+				t.Fatalf("one of the crowd does not wait: %d %s", a.Code, a.Body)
+			}
+			other, request := make(chan *httptest.ResponseRecorder, 1), w.tokenRequest("alpha", tppA)
+			go func() {
+				recorder := httptest.NewRecorder()
+				server.Handler().ServeHTTP(recorder, request)
+				other <- recorder
+			}()
+			for len(of) == 0 && len(other) == 0 { // who has no place any more is told so
+				runtime.Gosched()
+			}
+			if len(other) > 0 {
+				t.Error("the other bank's client has no place")
+			}
+			let()
+			if a := <-other; a.Code != 200 {
+				t.Errorf("the other bank's client: %d %s", a.Code, a.Body)
+			}
+			lost := 0
+			for range crowd {
+				if a := <-of; a.Code == 503 {
+					lost++
+				}
+			}
+			if lost == 0 {
+				t.Error("nobody of the crowd lost his place")
+			}
+		})
 	}
 }

@@ -60,6 +60,9 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, _ *provider) e
 	c := &g.client
 	c.ID, c.Status, c.CreatedAt, c.UpdatedAt = newClientID(), gatehouse.ClientActive, now, now
 	secret, token := s.newCredentials(c)
+	if err := s.limitAddress(r.Context()); err != nil {
+		return err
+	}
 	s.readKeys(r.Context(), g)
 	g.validate()
 	if dryRun {
@@ -68,7 +71,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request, _ *provider) e
 	if len(g.problems) > 0 {
 		return g.problems[0]
 	}
-	if err := s.limitRegistrations(r, g, now); err != nil {
+	if err := s.limitOrganisation(r.Context(), g, now); err != nil {
 		return err
 	}
 	if err := s.spendRegistration(r.Context(), g); err != nil {
@@ -197,10 +200,10 @@ func (s *Server) openRegistration(ctx context.Context, g *registration) error {
 	if err != nil {
 		return badStatement("the software's keys could not be read")
 	}
-	if typ := mediaSubtype(g.token.Typ); typ != "" && typ != "jwt" {
+	if typ := g.token.MediaType(); typ != "" && typ != "jwt" {
 		return badMetadata("the registration request is of another typ")
 	}
-	wrong, err := s.verify(ctx, g.token, keys, jose.PS256)
+	wrong, err := s.verify(ctx, "", g.token, keys, jose.PS256)
 	if err != nil {
 		return err
 	}
@@ -353,20 +356,26 @@ func (s *Server) spendRegistration(ctx context.Context, g *registration) error {
 	return nil
 }
 
-// limitRegistrations bounds what one address and one organisation may
-// register. The organisation's count is the store's, so it outlives restarts.
-func (s *Server) limitRegistrations(r *http.Request, g *registration, now time.Time) error {
-	if err := tooMany(s.limits.registrations.take(addressOf(r.Context()), registrations, now)); err != nil {
-		return err
-	}
+// limitAddress bounds what one address may have verified, fetched and written.
+func (s *Server) limitAddress(ctx context.Context) error {
+	return tooMany(s.limits.registrations.take(addressOf(ctx), registrations, s.Now()))
+}
+
+// limitOrganisation bounds what one organisation may register in a day. The
+// count is the store's, so it outlives restarts.
+func (s *Server) limitOrganisation(ctx context.Context, g *registration, now time.Time) error {
 	if g.client.TPP == nil {
 		return nil
 	}
-	n, err := s.Store.CountRegistrations(r.Context(), g.client.TPP.Directory, g.client.TPP.URN, now.Add(-24*time.Hour))
+	n, err := s.Store.CountRegistrations(ctx, g.client.TPP.Directory, g.client.TPP.URN, now.Add(-24*time.Hour))
 	if err != nil {
 		return unavailable(err)
 	}
-	if n >= registrationsPerDay {
+	most := registrationsPerDay
+	if g.token == nil { // so anybody may have sent it who has seen the statement
+		most /= 2
+	}
+	if n >= most {
 		return tooMany(time.Hour)
 	}
 	return nil
@@ -380,7 +389,10 @@ func (s *Server) readKeys(ctx context.Context, g *registration) {
 		return
 	}
 	g.check(func(g *registration) error {
-		keys, err := s.keysAt(ctx, nil, g.client.JWKSURI, "")
+		if s.Fetcher == nil {
+			return badMetadata("jwks_uri could not be read: nothing is fetched here")
+		}
+		keys, err := s.Fetcher.Try(ctx, g.client.JWKSURI)
 		switch {
 		case err != nil:
 			return badMetadata("jwks_uri could not be read")

@@ -164,6 +164,7 @@ func text(t testing.TB, value any) string {
 
 // A whole life, on each database.
 func TestRegister(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		r := w.registrant("new", nil)
 		access := r.accessToken("alpha")
@@ -193,6 +194,7 @@ var clientIDForm = regexp.MustCompile(`^[A-Za-z0-9_-]{22}$`)
 //
 // Proves: D6
 func TestRegistrationResponse(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	defaults := claims{"token_endpoint_auth_method": nil, "grant_types": nil}
 	all := claims{
@@ -293,6 +295,7 @@ func asJSON(t testing.TB, text string) (value any) {
 //
 // Proves: D6
 func TestRegisteredSecret(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		a, b := w.registrant("new", claims{"token_endpoint_auth_method": nil}), w.registrant("new", claims{"token_endpoint_auth_method": "client_secret_basic"})
 		for _, row := range []struct {
@@ -316,6 +319,7 @@ func TestRegisteredSecret(t *testing.T) {
 //
 // Proves: D3
 func TestSoftwareStatement(t *testing.T) {
+	t.Parallel()
 	const bad, unapproved, metadata, redirect = "invalid_software_statement", "unapproved_software_statement", "invalid_client_metadata", "invalid_redirect_uri"
 	w := sqliteWorld(t)
 	w.clock.advance(750 * time.Millisecond) // to a whole second, as tokens have them
@@ -443,6 +447,7 @@ func sign(t testing.TB, key *jose.PrivateKey, typ string, c claims) string {
 //
 // Proves: D3
 func TestDirectories(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.addProvider(gatehouse.Provider{Code: "live", Status: gatehouse.Live, Profile: gatehouse.ProfilePSD2, Connector: gatehouse.Connector{LoginURL: "https://bank.example/live/login"}})
 	site := w.replicaWith(
@@ -484,6 +489,7 @@ func TestDirectories(t *testing.T) {
 // A sandbox statement opens sandbox providers only, also when one goes live
 // later.
 func TestSandboxClientAtALiveProvider(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, hosted := range []bool{true, false} {
 		p := gatehouse.Provider{Code: "live_at_bank", Status: gatehouse.Live, Profile: gatehouse.ProfilePSD2, AuthorizationEndpoint: "https://bank.example/authorize"}
@@ -531,6 +537,7 @@ func TestSandboxClientAtALiveProvider(t *testing.T) {
 
 // The claims of a signed request that are not metadata.
 func TestRegistrationRequest(t *testing.T) {
+	t.Parallel()
 	const metadata = "invalid_client_metadata"
 	w := sqliteWorld(t)
 	w.changeProvider("gamma", func(p *gatehouse.Provider) { p.Issuer = "https://gamma.example/issuer" })
@@ -628,6 +635,7 @@ func TestRegistrationRequest(t *testing.T) {
 
 // One member of the metadata at a time, in either form of the body.
 func TestClientMetadata(t *testing.T) {
+	t.Parallel()
 	const metadata, redirect = "invalid_client_metadata", "invalid_redirect_uri"
 	w := sqliteWorld(t)
 	written := w.written()

@@ -182,6 +182,7 @@ func (r registrationAttack) fault() string {
 
 // Proves: D1
 func TestRegistrationAttacks(t *testing.T) {
+	t.Parallel()
 	tried := 0
 	for _, target := range []string{atStatement, atRequest} {
 		w := sqliteWorld(t)
@@ -237,6 +238,7 @@ func TestRegistrationAttacks(t *testing.T) {
 //
 // Proves: C27
 func TestRegistrationTokensOfAnotherKind(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	r := w.registrant("m", nil)
 	w.clock.advance(time.Minute)

@@ -20,6 +20,7 @@ import (
 
 // Proves: D14
 func TestRegistrationLimits(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	uris := func(n, length int) (list []string) {
 		for i := range n {
@@ -85,6 +86,7 @@ func TestRegistrationLimits(t *testing.T) {
 
 // Proves: D15
 func TestRegistrationRates(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		limited := func(a *answer) bool {
 			t.Helper()
@@ -100,6 +102,9 @@ func TestRegistrationRates(t *testing.T) {
 		body := w.registrationRequest("m", w.statement(sandboxDirectory, "m", nil), nil)
 		if a := w.do("POST", registerPath, jwtHeader, body); !limited(a) {
 			t.Fatalf("31st of an address: %v", a)
+		}
+		if a := w.recover("m", w.statement(sandboxDirectory, "m", nil), nil); !limited(a) {
+			t.Errorf("to recover: %v", a)
 		}
 		w.clock.advance(6 * time.Second)
 		expect(t, w.do("POST", registerPath, jwtHeader, body), 201, "") // it was not spent
@@ -140,11 +145,68 @@ func TestRegistrationRates(t *testing.T) {
 	})
 }
 
+// A statement is no secret: whoever has seen one can use up half of its
+// organisation's day, and the owner of its keys has the rest.
+//
+// Proves: D15
+func TestUnsignedRegistrationsLeaveRoom(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	statement := w.statement(sandboxDirectory, "m", nil)
+	for i := range 51 {
+		w.clock.advance(6 * time.Second)
+		if a := w.registerJSON(statement, nil); i < 50 && a.StatusCode != 201 || i == 50 && a.StatusCode != 429 {
+			t.Fatalf("%d: %v", i, a)
+		}
+	}
+	w.clock.advance(6 * time.Second)
+	expect(t, w.register("m", w.statement(sandboxDirectory, "m", nil), nil), 201, "")
+}
+
+// Whatever reads keys or writes is counted for the address, dry runs among it;
+// and the keys that it reads take nobody's place.
+//
+// Proves: D15, C20
+func TestTriedKeysTakeNobodysPlace(t *testing.T) {
+	t.Parallel()
+	w := sqliteWorld(t)
+	store := w.keystore()
+	w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.OpenRegistration = true })
+	own := clientKey(t, "owner", jose.PS256)
+	store.publish("/owner", own)
+	w.addClient(gatehouse.Client{ID: "owner", JWKSURI: store.url("/owner")})
+	expect(t, w.tokenBy("gamma", "owner", own), 200, "")
+	w.clock.advance(time.Second) // else all were asked for last
+	try := func(address string, n int) *httptest.ResponseRecorder {
+		body := text(t, claims{
+			"provider_code": "alpha", "client_name": "Anybody", "redirect_uris": []string{callback}, "scope": "openid accounts",
+			"token_endpoint_auth_method": "private_key_jwt", "jwks_uri": store.url(fmt.Sprint("/", n)),
+		})
+		return w.at(address, "POST", registerPath+"?dry_run=true", map[string]string{"Content-Type": "application/json"}, body)
+	}
+	const flood = 4200 // more than are kept
+	for n := range flood {
+		if a := try(fmt.Sprintf("192.0.%d.%d", n/30/256, n/30%256), n); a.Code != 400 {
+			t.Fatalf("%d: %d %s", n, a.Code, a.Body)
+		}
+	}
+	if a := try("192.0.0.0", flood); a.Code != 429 {
+		t.Errorf("the 31st of an address: %d %s", a.Code, a.Body)
+	}
+	store.answer("/owner", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	expect(t, w.tokenBy("gamma", "owner", own), 200, "")
+	w.clock.advance(6 * time.Minute)
+	expect(t, w.tokenBy("gamma", "owner", own), 200, "")
+	w.settle(store.url("/owner"))
+	tallied(t, flood+1)
+}
+
 // An address is the peer's, whatever the headers say; of IPv6 it is the network
 // that one host has for itself.
 //
 // Proves: D15
 func TestRegistrationAddress(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	n := 0
 	from := func(address string) int {
@@ -180,6 +242,7 @@ func TestRegistrationAddress(t *testing.T) {
 
 // Proves: D17
 func TestRegistrationWithoutAStatement(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	w.addProvider(gatehouse.Provider{Code: "live", Status: gatehouse.Live, Profile: gatehouse.ProfilePSD2, Connector: gatehouse.Connector{LoginURL: "https://bank.example/live/login"}})
 	body := claims{
@@ -268,6 +331,7 @@ func TestRegistrationWithoutAStatement(t *testing.T) {
 
 // A dry run finds every fault, stores nothing and spends nothing.
 func TestDryRun(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	r := w.registrant("m", nil)
 	written := w.written()
@@ -371,6 +435,7 @@ func (s faultyStore) DeleteClient(ctx context.Context, id string, now time.Time)
 //
 // Proves: D5
 func TestRegistrationIsAtomic(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		found := func() (list []*registrant) {
 			t.Helper()

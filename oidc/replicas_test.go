@@ -86,6 +86,7 @@ func (w *world) documents(site *httptest.Server, provider string) string {
 //
 // Proves: O17
 func TestProvidersComeAndGo(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		aged := w.replica(w.reopened()) // learns by the age of what it knows
 		told := aged

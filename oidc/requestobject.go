@@ -27,14 +27,14 @@ func (s *Server) openRequestObject(ctx context.Context, p *provider, c *client, 
 	if err != nil {
 		return nil, badRequestObject("request: " + err.Error())
 	}
-	if !slices.Contains([]string{"", "jwt", "oauth-authz-req+jwt"}, mediaSubtype(token.Typ)) {
+	if !slices.Contains([]string{"", "jwt", "oauth-authz-req+jwt"}, token.MediaType()) {
 		return nil, badRequestObject("request is of another typ")
 	}
 	keys, err := s.keysOf(ctx, c, p, token.KID)
 	if err != nil {
 		return nil, badRequestObject("request: " + err.Error())
 	}
-	wrong, err := s.verify(ctx, token, keys, p.algsFor(c.RequestObjectSigningAlg)...)
+	wrong, err := s.verify(ctx, p.Code, token, keys, p.algsFor(c.RequestObjectSigningAlg)...)
 	if err != nil {
 		return nil, err
 	}

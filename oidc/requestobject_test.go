@@ -67,13 +67,22 @@ func (o *outcome) begun() string {
 	return id
 }
 
+// told returns the error that the TPP is told, "" when the request was not
+// refused so.
+func (o *outcome) told() string {
+	told := o.location.Query()
+	if o.begun() != "" || len(o.answer.Cookies()) > 0 || !strings.HasPrefix(o.location.String(), callback+"?") ||
+		told.Has("code") || told.Get("iss") != issuer(doors[o.door]) {
+		return ""
+	}
+	return told.Get("error")
+}
+
 // tells reports whether the request was refused and the TPP is told why, with
 // the state of the query.
 func (o *outcome) tells(code string) bool {
-	told := o.location.Query()
 	state, _ := o.sent["state"].(string)
-	return o.begun() == "" && len(o.answer.Cookies()) == 0 && strings.HasPrefix(o.location.String(), callback+"?") &&
-		told.Get("error") == code && !told.Has("code") && told.Get("state") == state && told.Get("iss") == issuer(doors[o.door])
+	return o.told() == code && o.location.Query().Get("state") == state
 }
 
 // hidden reports whether the request was refused and the TPP is told nothing.
@@ -96,6 +105,7 @@ func (w *world) counted(o *outcome) gatehouse.AuthorizationRequest {
 
 // Proves: R3
 func TestOnlyTheObjectCounts(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for door, provider := range doors {
 		want := w.counted(w.ask(door, query(tppA)))
@@ -151,8 +161,9 @@ func TestOnlyTheObjectCounts(t *testing.T) {
 	}
 }
 
-// Proves: R3
+// Proves: R3, R6
 func TestWhatStandsOutsideTheObject(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for door, provider := range doors {
 		good := query(tppA).with(form{"request": w.requestObject(provider, tppA, nil)})
@@ -205,6 +216,7 @@ func (w *world) typed(typ string, c claims) string {
 //
 // Proves: R3
 func TestCodeFlowWithARequestObject(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, provider := range everyProvider {
 		w.consent(provider, tppA, "consent-7")
@@ -230,6 +242,7 @@ func TestCodeFlowWithARequestObject(t *testing.T) {
 
 // Proves: R4
 func TestSignedRequestsRequired(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	const strict = "strict"
 	w.addClient(gatehouse.Client{ID: strict, JWKS: clientJWKS(t, strict), RequireSignedRequestObject: true})
@@ -268,6 +281,7 @@ func TestSignedRequestsRequired(t *testing.T) {
 
 // Proves: C21
 func TestRequestObjectAlgorithm(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, row := range []struct {
 		client, alg     string
@@ -292,6 +306,7 @@ func TestRequestObjectAlgorithm(t *testing.T) {
 //
 // Proves: R5
 func TestRequestObjectTimes(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	now := w.clock.Now().Unix()
 	for name, row := range map[string]struct {
@@ -333,6 +348,7 @@ func TestRequestObjectTimes(t *testing.T) {
 //
 // Proves: R5
 func TestRequestObjectAges(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	now := w.clock.Now().Unix()
 	objects := map[string]form{}
@@ -381,6 +397,7 @@ func (w *world) legacyObjects(provider string) map[string]claims {
 // A provider may go on taking what TPP software of the first generation sends,
 // and nothing beside it.
 func TestLegacyRequestObjects(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	ask := func(door string, object claims) *outcome {
 		outside := form{"client_id": tppA, "redirect_uri": callback, "scope": object["scope"], "response_type": "code"}
@@ -437,6 +454,7 @@ func TestLegacyRequestObjects(t *testing.T) {
 //
 // Proves: C27
 func TestTokensOfAnotherKind(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	written := w.written()
 	refusedAsAssertion := func(provider string, status int, name, token string) {
@@ -542,6 +560,7 @@ func TestRequestURIIsNotFetched(t *testing.T) {
 //
 // Proves: R12
 func TestEncryptedRequestObjects(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	written, tried := w.written(), 0
 	for door, provider := range doors {

@@ -184,6 +184,7 @@ func TestResourceServerIsTold(t *testing.T) {
 //
 // Proves: T37
 func TestResourceServerSeesItsProviderAlone(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		guards := map[string]string{}
 		for _, provider := range everyProvider {
@@ -221,6 +222,7 @@ func TestResourceServerSeesItsProviderAlone(t *testing.T) {
 //
 // Proves: T37
 func TestResourceServerCredentials(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		alpha, gamma := w.guard("alpha"), w.guard("gamma")
 		// The row of alpha's, copied by somebody who can write to the database.
@@ -292,6 +294,7 @@ func TestResourceServerCredentials(t *testing.T) {
 // make, is the resource server's at introspection, and the client's where only
 // clients go.
 func TestResourceServerWithTheIDOfAClient(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	must(t, w.store.CreateResourceServer(context.Background(), &gatehouse.ResourceServer{ID: basic, Provider: "alpha", Name: "x", CreatedAt: w.clock.Now(),
 		SecretHash: gatehouse.ResourceServerSecretHash(w.kek, "alpha", basic, guardSecret)}))
@@ -363,6 +366,7 @@ func TestEndsAreSeenAtOnce(t *testing.T) {
 
 // A consent that is over is enough, should its grant ever be left behind.
 func TestConsentWithoutItsGrant(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		guard := w.guard("alpha")
 		intent := w.lodgedConsent(gatehouse.Consent{ID: "consent-1", Provider: "alpha", ClientID: tppA})
@@ -377,6 +381,7 @@ func TestConsentWithoutItsGrant(t *testing.T) {
 // A token is good only while its own time, both clocks of the grant, the
 // client and the provider allow.
 func TestTimeAndRightsAreUp(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		guard := w.guard("alpha")
 		w.changeProvider("alpha", func(p *gatehouse.Provider) {
@@ -420,6 +425,7 @@ func TestTimeAndRightsAreUp(t *testing.T) {
 
 // A token opens what the client and the grant still have of its scope.
 func TestScopeThatIsLeft(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		guard := w.guard("alpha")
 		intent := w.lodgedConsent(gatehouse.Consent{ID: "consent-1", Provider: "alpha", ClientID: tppA})
@@ -513,6 +519,7 @@ func TestTokensWithoutStorage(t *testing.T) {
 // A use is written down, but not each one; where it cannot be, that is no
 // reason to refuse.
 func TestUseIsWrittenDown(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		guard := w.guard("alpha")
 		for name, use := range map[string]func(site *httptest.Server, token string) *answer{
@@ -558,6 +565,7 @@ func TestUseIsWrittenDown(t *testing.T) {
 // RFC 9701: an answer is signed when it is asked for by its name, and can pass
 // for no other token.
 func TestSignedIntrospection(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	const signedType = "application/token-introspection+jwt"
 	for provider, alg := range map[string]string{"alpha": jose.PS256, "beta": jose.PS256, "gamma": jose.RS256} {

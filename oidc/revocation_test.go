@@ -29,6 +29,7 @@ func (w *world) revoke(provider, client, token string) *answer {
 //
 // Proves: T37
 func TestRevocation(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, provider := range everyProvider {
 			for _, client := range []string{tppA, basic} {
@@ -68,6 +69,7 @@ func TestRevocation(t *testing.T) {
 
 // A client that gives back an access token after its time has the same wish.
 func TestRevocationByAnExpiredToken(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		a := w.tokens("alpha", tppA)
 		w.clock.advance(10 * time.Minute)
@@ -80,6 +82,7 @@ func TestRevocationByAnExpiredToken(t *testing.T) {
 // A rotated refresh token is inactive, but may be all that a client knows when
 // the answer with its successor was lost: it still ends the grant.
 func TestRevocationByARotatedToken(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.RotateRefreshTokens = true })
 		first := w.tokens("alpha", tppA)

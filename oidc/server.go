@@ -54,8 +54,10 @@ type Server struct {
 
 	providers cache[*provider]
 	clients   cache[*client]
-	limits    limits
-	notices   bell // rung when a notice was written
+	// directories are the keys of those that give them by value.
+	directories cache[[]*jose.PublicKey]
+	limits      limits
+	notices     bell // rung when a notice was written
 
 	verifying, signing queue
 }
@@ -274,7 +276,7 @@ func (s *Server) share(h http.Header, r *http.Request, route route) bool {
 func checkMethod(h http.Header, r *http.Request, route route, shared bool) error {
 	switch {
 	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
-	case route.methods == "" || strings.Contains(", "+route.methods+",", ", "+r.Method+","):
+	case route.methods == "" || slices.Contains(strings.Split(route.methods, ", "), r.Method): // exactly: HTTP/2 hands on any text
 		return nil
 	case r.Method == http.MethodOptions && shared:
 		h.Set("Access-Control-Allow-Methods", route.methods)
@@ -330,7 +332,7 @@ func (s *Server) logRequest(r *http.Request, route route, p *provider, w *respon
 	}
 	attempt := attemptOf(r.Context())
 	for _, known := range []struct{ name, value string }{
-		{"client_id", attempt.clientID}, {"resource_server_id", attempt.resourceServerID}, {"auth_method", attempt.method}, {"kid", attempt.kid},
+		{"client_id", attempt.clientID}, {"resource_server_id", attempt.resourceServerID}, {"app_id", attempt.appID}, {"auth_method", attempt.method}, {"kid", attempt.kid},
 	} {
 		if known.value != "" {
 			attrs = append(attrs, slog.String(known.name, known.value))
@@ -403,6 +405,10 @@ func (s *Server) static(w http.ResponseWriter, r *http.Request, _ *provider) err
 	if _, err := fs.Stat(staticFiles, name); err != nil {
 		return gatehouse.NewError(gatehouse.NotFound, "there is nothing at this path")
 	}
+	// A file is served whole (RFC 9110 §14.2): many ranges are many parts, and
+	// the answer to none that fits would lose its Cache-Control.
+	r.Header.Del("Range")
+	r.Header.Del("If-Range")
 	w.Header().Set("Cache-Control", "public, max-age=3600")
 	http.ServeFileFS(w, r, staticFiles, name)
 	return nil

@@ -90,6 +90,7 @@ func TestBodyLimits(t *testing.T) {
 
 // Proves: N15
 func TestHeadersOfEveryResponse(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, path := range []string{
 		"/", "/nothing", "/api", "/api/oidc/alpha/tokens", "/oidc/alpha/jwks", "/oidc/alpha/authorize", "/static/gatehouse.css", "/static/",
@@ -112,6 +113,7 @@ func TestHeadersOfEveryResponse(t *testing.T) {
 }
 
 func TestInteractionID(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for sent, kept := range map[string]bool{
 		"93bac548-d2de-4546-b106-880a5018460d": true, "": false, "short": false, strings.Repeat("a", 65): false, "93bac548-d2de-4546<script>": false,
@@ -159,6 +161,7 @@ func TestPanic(t *testing.T) {
 
 // What the store fails to say is a 503 and never a statement about the request.
 func TestStoreFault(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	a := w.tokenAt(w.replica(brokenStore{w.store, func() {}}), "alpha", tppA, clientCredentials)
 	expect(t, a, 503, "temporarily_unavailable")
@@ -169,6 +172,7 @@ func TestStoreFault(t *testing.T) {
 
 // Proves: O9
 func TestReady(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		server := &oidc.Server{Store: w.store, KEK: w.kek, BaseURL: baseURL, Now: w.clock.Now, Log: slog.New(slog.DiscardHandler)}
 		must(t, server.Ready(t.Context()))
@@ -190,6 +194,7 @@ func TestReady(t *testing.T) {
 //
 // Proves: O1, K10
 func TestNoSecretIsKept(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	var canaries []string
 	keep := func(values ...string) { canaries = append(canaries, values...) }

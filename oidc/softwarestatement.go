@@ -42,7 +42,7 @@ func (s *Server) openStatement(ctx context.Context, text string) (*softwareState
 	if err != nil {
 		return nil, badStatement(err.Error())
 	}
-	if typ := mediaSubtype(token.Typ); typ != "" && typ != "jwt" {
+	if typ := token.MediaType(); typ != "" && typ != "jwt" {
 		return nil, badStatement("is of another typ")
 	}
 	iss, err := token.Claims.String("iss")
@@ -54,11 +54,11 @@ func (s *Server) openStatement(ctx context.Context, text string) (*softwareState
 		return nil, gatehouse.NewError(gatehouse.UnapprovedSoftwareStatement, "software_statement: iss is not a directory that is trusted here")
 	}
 	directory := &s.Directories[i]
-	keys, err := s.keysAt(ctx, directory.JWKS, directory.JWKSURI, token.KID)
+	keys, err := s.directoryKeys(ctx, directory, token.KID)
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	wrong, err := s.verify(ctx, token, keys, gatehouse.Algs()...)
+	wrong, err := s.verify(ctx, "", token, keys, gatehouse.Algs()...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +79,17 @@ func (s *Server) openStatement(ctx context.Context, text string) (*softwareState
 // same organisation, by the word of the same directory.
 func (s *softwareStatement) isOf(c *gatehouse.Client) bool {
 	return c.TPP != nil && c.TPP.Directory == s.tpp.Directory && c.TPP.URN == s.tpp.URN && c.SoftwareID == s.softwareID
+}
+
+// directoryKeys returns the keys of a directory. Those given by value are kept,
+// for everybody can have statements checked.
+func (s *Server) directoryKeys(ctx context.Context, d *gatehouse.Directory, kid string) ([]*jose.PublicKey, error) {
+	if d.JWKSURI != "" {
+		return s.keysAt(ctx, nil, d.JWKSURI, kid)
+	}
+	return s.directories.get(ctx, d.Issuer, s.Now(), func(ctx context.Context) ([]*jose.PublicKey, error) {
+		return s.keysAt(ctx, d.JWKS, "", kid)
+	})
 }
 
 // keysAt returns keys given by value or by URL.

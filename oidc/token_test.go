@@ -27,6 +27,7 @@ var everyProvider = []string{"alpha", "beta", "gamma"}
 
 // Proves: T30, T35, K12
 func TestCodeFlow(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, provider := range everyProvider {
 			for client, alg := range map[string]string{tppA: "", tppB: jose.RS256, basic: ""} {
@@ -134,6 +135,7 @@ func atHash(token string) string {
 
 // Proves: T4
 func TestCodeOfAnotherClient(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for provider, status := range statuses(404, 400) {
 			code := w.code(provider, tppA, nil)
@@ -156,6 +158,7 @@ func TestCodeOfAnotherClient(t *testing.T) {
 
 // Proves: T7, T9
 func TestCodeIsBound(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		wrong := map[string]form{
 			"redirect_uri missing":        {"redirect_uri": nil},
@@ -200,6 +203,7 @@ func TestCodeIsBound(t *testing.T) {
 
 // Proves: T8, A16
 func TestCodeLifetime(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for provider, lifetime := range map[string]time.Duration{"alpha": time.Minute, "beta": 10 * time.Minute, "gamma": time.Minute} {
 			code := w.code(provider, tppA, nil)
@@ -214,6 +218,7 @@ func TestCodeLifetime(t *testing.T) {
 
 // Proves: T11
 func TestClientCredentials(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, provider := range everyProvider {
 			a := w.token(provider, tppA, form{"grant_type": "client_credentials"})
@@ -246,6 +251,7 @@ func TestClientCredentials(t *testing.T) {
 
 // Proves: T12
 func TestRefreshTokenIsBound(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		good := w.tokens("alpha", tppA).text("refresh_token")
 		foreign := w.tokens("beta", tppA).text("refresh_token")
@@ -287,6 +293,7 @@ func TestRefreshTokenIsBound(t *testing.T) {
 
 // Proves: T22
 func TestRefreshNeverExtendsTheGrant(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		w.changeProvider("alpha", func(p *gatehouse.Provider) { p.Rules.GrantLifetime = gatehouse.Duration(time.Hour) })
 		refresh := form{"grant_type": "refresh_token", "refresh_token": w.tokens("alpha", tppA).text("refresh_token")}
@@ -309,6 +316,7 @@ func TestRefreshNeverExtendsTheGrant(t *testing.T) {
 
 // Proves: T13
 func TestRefreshScope(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, provider := range everyProvider {
 			refresh := form{"grant_type": "refresh_token", "refresh_token": w.tokens(provider, tppA).text("refresh_token")}
@@ -368,6 +376,7 @@ func (w *world) atOnce(n int, request func(i int) *answer) []*answer {
 
 // Proves: T23
 func TestGrantTypes(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for provider, forbidden := range statuses(403, 400) {
 		client := ccOnly
@@ -409,6 +418,7 @@ func TestParametersOnce(t *testing.T) {
 
 // Proves: T27, T29
 func TestTokenMethodsAndMediaTypes(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, path := range []string{"/api/oidc/alpha/tokens", "/api/oidc/tokens"} {
 		for _, method := range []string{"GET", "PUT", "DELETE", "TRACE", "HEAD", "PATCH", "OPTIONS", "BREW"} {
@@ -440,6 +450,12 @@ func TestTokenMethodsAndMediaTypes(t *testing.T) {
 		{"/api/oidc/alpha/tokens", "text/plain", body(), 415},
 		{"/api/oidc/alpha/tokens", "multipart/form-data; boundary=x", body(), 415},
 		{"/api/oidc/alpha/tokens", "", body(), 415},
+		{"/api/oidc/alpha/tokens", "application/x-www-form-urlencoded; a=b; a=c", body(), 415},
+		{"/api/oidc/alpha/tokens", "application/x-www-form-urlencoded;;", body(), 415},
+		{"/api/oidc/alpha/tokens", "application/x-www-form-urlencoded, application/json", body(), 415},
+		{"/api/oidc/alpha/tokens", "application/x-www-form-urlencoded\napplication/json", body(), 415},
+		{"/api/oidc/alpha/tokens", "application/json\napplication/x-www-form-urlencoded", asJSON("alpha"), 415},
+		{"/api/oidc/alpha/tokens", "application/x-www-form-urlencoded\napplication/x-www-form-urlencoded", body(), 415},
 		{"/api/oidc/alpha/tokens", "application/json", body(), 400},
 		{"/api/oidc/alpha/tokens", "application/json", `{"grant_type":"client_credentials","grant_type":"client_credentials"}`, 400},
 		{"/api/oidc/alpha/tokens", "application/json", `{"grant_type":1}`, 400},
@@ -458,7 +474,7 @@ func TestTokenMethodsAndMediaTypes(t *testing.T) {
 	for i, row := range rows {
 		header := http.Header{}
 		if row.media != "" {
-			header.Set("Content-Type", row.media)
+			header["Content-Type"] = strings.Split(row.media, "\n")
 		}
 		a := w.do("POST", row.path, header, row.body)
 		if a.StatusCode != row.status {
@@ -483,6 +499,7 @@ func TestTokenMethodsAndMediaTypes(t *testing.T) {
 
 // One path, one provider: the form cannot name another.
 func TestProviderCodeInPathAndForm(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	expect(t, w.token("alpha", tppA, clientCredentials.with(form{"provider_code": "alpha"})), 200, "")
 	expect(t, w.token("alpha", tppA, clientCredentials.with(form{"provider_code": "beta"})), 400, "invalid_request")
@@ -490,6 +507,7 @@ func TestProviderCodeInPathAndForm(t *testing.T) {
 
 // Proves: T31
 func TestScopeIsASet(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	for _, scope := range []string{"openid accounts", "accounts openid", "accounts accounts openid", " accounts  openid "} {
 		a := w.token("alpha", tppA, form{"grant_type": "client_credentials", "scope": scope})
@@ -510,6 +528,7 @@ func TestScopeIsASet(t *testing.T) {
 
 // Proves: T32
 func TestCodeBeforeTheVerdict(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		early := map[string]func() (code string, decide func(claims) *answer){
 			"alpha": func() (string, func(claims) *answer) {
@@ -556,6 +575,7 @@ func TestCodeBeforeTheVerdict(t *testing.T) {
 // The sub of a PSU is the same for every client and visit at one bank, and
 // says nothing elsewhere.
 func TestSubject(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	sub := func(provider, client, user string) string {
 		v := w.visit(provider, query(client))

@@ -51,6 +51,7 @@ type verdictOf struct {
 	taken   bool
 	refused bool // 4xx of the form that is documented for the door
 	text    string
+	denied  bool // refused for what it asks, though the token may be well
 }
 
 const forger = "forger"
@@ -74,7 +75,7 @@ func tokenDoors(w *world) []tokenDoor {
 				// A client that is not known is 404 with profile psd2. What is not UTF-8 is not even a value of a parameter.
 				known := a.text("error") == "invalid_client" && (a.StatusCode == status || a.StatusCode == 404 && status == 400) ||
 					a.text("error") == "invalid_request" && a.StatusCode == 400 && !utf8.ValidString(token)
-				return verdictOf{a.StatusCode == 200 && a.text("access_token") != "", known && a.JSON["access_token"] == nil, a.String()}
+				return verdictOf{taken: a.StatusCode == 200 && a.text("access_token") != "", refused: known && a.JSON["access_token"] == nil, text: a.String()}
 			},
 		})
 	}
@@ -85,7 +86,14 @@ func tokenDoors(w *world) []tokenDoor {
 			required: []string{"iss", "client_id", "aud", "exp", "nbf", "redirect_uri", "response_type"}, times: []string{"exp", "nbf", "iat"}, iss: "iss", aud: "aud",
 			send: func(token string) verdictOf {
 				o := w.ask(door, query(forger).with(form{"request": token}))
-				return verdictOf{o.begun() != "", o.tells("invalid_request_object") || o.hidden(), o.String()}
+				var object struct{ State string } // may be that of the answer
+				if parts := strings.Split(token, "."); len(parts) == 3 {
+					payload, _ := base64.RawURLEncoding.DecodeString(parts[1])
+					json.Unmarshal(payload, &object)
+				}
+				state := o.location.Query().Get("state")
+				denied := !slices.Contains([]string{"", "server_error", "temporarily_unavailable"}, o.told()) && (state == object.State || state == o.sent["state"])
+				return verdictOf{taken: o.begun() != "", refused: o.tells("invalid_request_object") || o.hidden(), text: o.String(), denied: denied}
 			},
 		})
 	}
@@ -99,7 +107,9 @@ func tokenDoors(w *world) []tokenDoor {
 				w.clock.advance(4 * time.Second) // as is what may be in a minute
 			}
 			refused := slices.Contains([]string{"invalid_software_statement", "unapproved_software_statement"}, a.text("error"))
-			return verdictOf{a.StatusCode == 201, a.StatusCode == 400 && refused && a.JSON["client_id"] == nil, a.String()}
+			denied := slices.Contains([]string{"invalid_client_metadata", "invalid_redirect_uri"}, a.text("error"))
+			none := a.StatusCode == 400 && a.JSON["client_id"] == nil
+			return verdictOf{taken: a.StatusCode == 201, refused: none && refused, text: a.String(), denied: none && denied}
 		},
 	}, tokenDoor{
 		name: "registration", key: own, typ: "JWT", typs: jwtOnly, limit: 256 << 10,
@@ -111,13 +121,20 @@ func tokenDoors(w *world) []tokenDoor {
 				w.clock.advance(4 * time.Second) // as is what may be in a minute
 			}
 			refused := slices.Contains([]string{"invalid_client_metadata", "invalid_software_statement"}, a.text("error"))
-			return verdictOf{a.StatusCode == 201, a.StatusCode == 400 && refused && a.JSON["client_id"] == nil, a.String()}
+			denied := slices.Contains([]string{"invalid_redirect_uri", "unapproved_software_statement"}, a.text("error"))
+			none := a.StatusCode == 400 && a.JSON["client_id"] == nil
+			return verdictOf{taken: a.StatusCode == 201, refused: none && refused, text: a.String(), denied: none && denied}
 		},
 	})
 
 	ofBank := func(a *answer) verdictOf {
 		refused := a.StatusCode == 400 && a.text("error_class") != "" || a.StatusCode == 403 && a.text("error_class") == "Forbidden"
-		return verdictOf{a.StatusCode == 200, refused && a.text("error_message") != "" && a.JSON["data"] == nil, a.String()}
+		data, _ := a.JSON["data"].(map[string]any)
+		told, _ := data["redirect_uri"].(string) // the bank leads the PSU there
+		return verdictOf{
+			taken: a.StatusCode == 200, refused: refused && a.text("error_message") != "" && a.JSON["data"] == nil, text: a.String(),
+			denied: refused && len(data) == 1 && strings.HasPrefix(told, callback+"?error="),
+		}
 	}
 	envelope := func(data claims) claims {
 		return claims{"data": data, "exp": w.clock.Now().Add(2 * time.Minute).Unix()}
@@ -150,11 +167,25 @@ func tokenDoors(w *world) []tokenDoor {
 		return ofBank(w.do("POST", psuSessions, w.connectorHeader("alpha"), token))
 	}
 
+	revocation := bank
+	revocation.name, revocation.key = "revocation", key(t, "bank alpha", jose.RS256)
+	revocation.claims = func() claims { return envelope(claims{"reason": "asked by phone"}) }
+	ended := 0
+	w.consent("alpha", forger, "ends-0")
+	revocation.send = func(token string) verdictOf {
+		a := w.do("PATCH", fmt.Sprint("/api/connectors/ob/v1/consents/ends-", ended, "/revoke"), w.connectorHeader("alpha"), token)
+		if a.StatusCode == 200 { // the next one needs another
+			ended++
+			w.consent("alpha", forger, fmt.Sprint("ends-", ended))
+		}
+		return ofBank(a)
+	}
+
 	path := resourceOf(gatehouse.AccountAccess).at("alpha", "v3.1.11")
 	access, since := "", time.Time{}
 	var lodged claims
 	must(t, json.Unmarshal([]byte(accountAccessBody), &lodged))
-	return append(all, verdict, begin, handOver, tokenDoor{
+	return append(all, verdict, begin, handOver, revocation, tokenDoor{
 		name: "consent body", key: own, typs: append(jwtOnly, "jose"), limit: 64 << 10, closed: true, lists: true, endless: true,
 		claims: func() claims {
 			now := w.clock.Now()
@@ -167,7 +198,7 @@ func tokenDoors(w *world) []tokenDoor {
 			}
 			a := w.openBanking("POST", path, access, token, signedHeader)
 			faults, _ := a.JSON["Errors"].([]any)
-			return verdictOf{a.StatusCode == 201, a.StatusCode == 400 && len(faults) > 0 && a.JSON["Data"] == nil, a.String()}
+			return verdictOf{taken: a.StatusCode == 201, refused: a.StatusCode == 400 && len(faults) > 0 && a.JSON["Data"] == nil, text: a.String()}
 		},
 	})
 }
@@ -744,8 +775,9 @@ func (f *forge) others(all []tokenDoor) {
 // about one: it is refused in the documented form, and nothing is stored. A
 // good one that was made at the same time is taken before every twenty.
 //
-// Proves: C27
+// Proves: C27, C25 (what is too large)
 func TestForgedTokens(t *testing.T) {
+	t.Parallel()
 	tried := 0
 	for i := range tokenDoors(sqliteWorld(t)) {
 		w := sqliteWorld(t)

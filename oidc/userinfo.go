@@ -3,7 +3,6 @@ package oidc
 // UserInfo: OpenID Connect Core §5.3.
 
 import (
-	"errors"
 	"net/http"
 
 	"gatehouse"
@@ -27,12 +26,10 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request, p *provider) e
 	if err != nil {
 		return err
 	}
-	t, err := s.liveToken(r.Context(), p, presented)
+	t, err := s.admitBearer(r.Context(), p, presented)
 	switch {
-	case errors.Is(err, gatehouse.ErrNotFound):
-		return badBearer("the access token is unknown, expired or revoked")
 	case err != nil:
-		return unavailable(err)
+		return err
 	case !t.scope.Has(gatehouse.ScopeOpenID):
 		return insufficientScope("the access token has no scope openid", gatehouse.Scopes{gatehouse.ScopeOpenID})
 	case t.grant.UserID == "":
@@ -51,7 +48,11 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request, p *provider) e
 // form (RFC 6750 §2.1, §2.2), and never of the query, which ends in logs (RFC
 // 9700 §4.3.2).
 func userinfoToken(r *http.Request) (string, error) {
-	if r.URL.Query().Has("access_token") {
+	query, err := parseParams(r.URL.RawQuery)
+	if err != nil {
+		return "", err
+	}
+	if _, sent := query["access_token"]; sent {
 		return "", invalid("access_token must not be in the query")
 	}
 	if r.Method != http.MethodPost || mediaType(r) != "application/x-www-form-urlencoded" {

@@ -15,6 +15,7 @@ import (
 // UserInfo says of the PSU what the ID Token says, whichever way the token
 // comes.
 func TestUserinfo(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		for _, provider := range everyProvider {
 			intent := w.consent(provider, tppA, "consent-1")
@@ -55,6 +56,7 @@ func TestUserinfo(t *testing.T) {
 // Each row is a good request with one thing changed; the challenge is that of
 // RFC 6750 §3.
 func TestUserinfoRefusals(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		token := w.tokens("alpha", tppA).text("access_token")
 		const path = "/api/oidc/alpha/userinfo"
@@ -89,6 +91,8 @@ func TestUserinfoRefusals(t *testing.T) {
 			"in the query":              {w.do("GET", path+"?"+body, nil, ""), 400, "invalid_request", "-"},
 			"in header and query":       {w.do("GET", path+"?"+body, bearerHeader(token), ""), 400, "invalid_request", "-"},
 			"in form and query":         {w.do("POST", path+"?"+body, formHeader, body), 400, "invalid_request", "-"},
+			"in the query, malformed":   {w.do("GET", path+"?"+body+"%zz", bearerHeader(token), ""), 400, "invalid_request", "-"},
+			"a malformed query":         {w.do("GET", path+"?a=%", bearerHeader(token), ""), 400, "invalid_request", "-"},
 			"without openid":            {w.userinfo(w.site, "alpha", noOpenID), 403, "insufficient_scope", `error="insufficient_scope" scope="openid"`},
 			"a client's own":            {w.userinfo(w.site, "alpha", own), 403, "insufficient_scope", `error="insufficient_scope" scope="openid"`},
 			"unknown provider":          {w.userinfo(w.site, "nobody", token), 404, "invalid_request", "-"},
@@ -135,6 +139,7 @@ func challengeOf(a *answer) string {
 
 // What the challenge says fits into a header and into its quotes (RFC 6750 §3).
 func TestChallengesAreWellFormed(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	guard := w.guard("alpha")
 	token := w.tokens("alpha", tppA).text("access_token")

@@ -80,6 +80,7 @@ func readCases(t testing.TB, name string, into any) {
 
 // Proves: C1, C3, C5
 func TestAssertionAttacks(t *testing.T) {
+	t.Parallel()
 	tried := 0
 	for provider, refused := range map[string]int{"alpha": 400, "gamma": 401} {
 		w := sqliteWorld(t)
@@ -128,6 +129,7 @@ func TestAssertionAttacks(t *testing.T) {
 
 // Proves: R1
 func TestRequestObjectAttacks(t *testing.T) {
+	t.Parallel()
 	tried := 0
 	for door, provider := range map[string]string{"alpha": "alpha", "bank": "beta"} {
 		w := sqliteWorld(t)
@@ -302,6 +304,7 @@ func (w *world) redirectClients(cases []redirectCase) func(redirectCase) string 
 
 // Proves: A1
 func TestRedirectURICases(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	cases := redirectCases(t)
 	client, written := w.redirectClients(cases), w.written()
@@ -336,6 +339,7 @@ func TestRedirectURICases(t *testing.T) {
 //
 // Proves: A23
 func TestRedirectURIKeepsItsQuery(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	cases := slices.DeleteFunc(redirectCases(t), func(c redirectCase) bool { return !c.accepted(t) })
 	client := w.redirectClients(cases)
@@ -365,6 +369,7 @@ func TestRedirectURIKeepsItsQuery(t *testing.T) {
 
 // Proves: T7
 func TestRedirectURICasesAtTheTokenEndpoint(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	cases := redirectCases(t)
 	client := w.redirectClients(cases)

@@ -21,20 +21,26 @@ import (
 
 // authenticateConnector returns the provider whose connector makes the call.
 func (s *Server) authenticateConnector(r *http.Request) (*provider, error) {
-	denied := gatehouse.NewError(gatehouse.AccessDenied, "App-Id or App-Secret is missing or wrong")
-	id, secret := r.Header.Get("App-Id"), r.Header.Get("App-Secret")
-	if id == "" || secret == "" {
-		return nil, denied
+	denied := func(why reason) *gatehouse.Error {
+		return gatehouse.NewError(gatehouse.AccessDenied, "App-Id or App-Secret is missing, repeated or wrong").Because(why)
 	}
-	stored, err := s.Store.ProviderByAppID(r.Context(), id)
+	ids, secrets := r.Header.Values("App-Id"), r.Header.Values("App-Secret")
+	if len(ids) != 1 || len(secrets) != 1 || ids[0] == "" || secrets[0] == "" {
+		return nil, denied(noCredentials)
+	}
+	attempt := attemptOf(r.Context())
+	attempt.method = "app_secret"
+	stored, err := s.Store.ProviderByAppID(r.Context(), ids[0])
 	if errors.Is(err, gatehouse.ErrNotFound) {
-		return nil, denied
+		return nil, denied(unknownApp)
 	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	if subtle.ConstantTimeCompare(stored.Connector.AppSecretHash, gatehouse.AppSecretHash(s.KEK, id, secret)) != 1 {
-		return nil, denied
+	attempt.appID = stored.Connector.AppID
+	right := subtle.ConstantTimeCompare(stored.Connector.AppSecretHash, gatehouse.AppSecretHash(s.KEK, ids[0], secrets[0])) == 1
+	if err := s.checkSecret(r.Context(), "connector\x00"+ids[0], right, denied(wrongSecret)); err != nil {
+		return nil, err
 	}
 	return s.provider(r.Context(), stored.Code)
 }

@@ -12,6 +12,7 @@ import (
 
 // Proves: A13
 func TestVerdictIsTheBanksOwn(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		v := w.visit("alpha", query(tppA))
 		betaID, betaCode, _ := w.bankCode(query(tppA), nil)
@@ -120,6 +121,7 @@ func TestVerdictsAtOnce(t *testing.T) {
 }
 
 func TestBegin(t *testing.T) {
+	t.Parallel()
 	forEachWorld(t, func(t *testing.T, w *world) {
 		intent := w.consent("beta", tppA, "18463")
 		id, _, a := w.bankCode(query(tppA).with(intent), nil)
@@ -148,6 +150,7 @@ func TestBegin(t *testing.T) {
 			"auth_code_exp past":      {"auth_code_exp": w.clock.Now().Add(-time.Second).Format(time.RFC3339)},
 			"auth_code_exp far":       {"auth_code_exp": w.clock.Now().Add(25 * time.Hour).Format(time.RFC3339)},
 			"auth_code_exp text":      {"auth_code_exp": "soon"},
+			"auth_code_exp CET":       {"auth_code_exp": w.clock.Now().Add(time.Minute).Format("2006-01-02 15:04:05 CET")},
 			"auth_code_exp number":    {"auth_code_exp": 5},
 			"authorize_url missing":   {"authorize_url": nil},
 			"authorize_url no URL":    {"authorize_url": "https://bank.example/%zz"},
@@ -178,6 +181,7 @@ func TestBegin(t *testing.T) {
 
 // What the TPP asks of the authentication must be met by the bank's report.
 func TestVerdictMeetsTheRequest(t *testing.T) {
+	t.Parallel()
 	w := sqliteWorld(t)
 	essential := form{"claims": `{"id_token":{"acr":{"essential":true,"value":"urn:openbanking:psd2:sca"}}}`}
 	for name, row := range map[string]struct {
