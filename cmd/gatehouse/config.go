@@ -158,7 +158,8 @@ type timeoutsConfig struct {
 	Read gatehouse.Duration `yaml:"read"`
 	// Writing the answer, counted from the end of the request's header.
 	Write gatehouse.Duration `yaml:"write"`
-	// Keeping a connection open between requests.
+	// Keeping a connection open between requests. 0s means 25s, and with
+	// behind_proxy 75s: a proxy's own time must end first.
 	Idle gatehouse.Duration `yaml:"idle"`
 	// Going on to serve, but not ready, when the server is told to stop: as
 	// long as the load balancer takes to notice. 0s stops at once.
@@ -186,7 +187,10 @@ type limitsConfig struct {
 	AuthorizeAddress rateConfig `yaml:"authorize_address"`
 	// Authorization requests for one client at one provider.
 	AuthorizeClient rateConfig `yaml:"authorize_client"`
-	// Wrong secrets from one address, and for one client.
+	// Authorization requests at one provider.
+	AuthorizeProvider rateConfig `yaml:"authorize_provider"`
+	// Wrong secrets from one address, and for one client, resource server or
+	// connector of a bank.
 	WrongSecrets rateConfig `yaml:"wrong_secrets"`
 }
 
@@ -197,11 +201,25 @@ type rateConfig struct {
 	Burst int `yaml:"burst"`
 }
 
+// idle returns timeouts.idle, or what it is when nobody says. With what a peer
+// may take for the header after it, a connection is over in half a minute. A
+// proxy would now and then send a request on a connection that we are closing,
+// so it must be the one who closes; 60 seconds are usual.
+func (c *config) idle() time.Duration {
+	switch {
+	case c.Timeouts.Idle != 0:
+		return time.Duration(c.Timeouts.Idle)
+	case c.BehindProxy:
+		return 75 * time.Second
+	}
+	return 25 * time.Second
+}
+
 // limits returns the limits of the server.
 func (l limitsConfig) limits() oidc.Limits {
 	return oidc.Limits{
 		Client: oidc.Rate(l.Client), Provider: oidc.Rate(l.Provider),
-		AuthorizeAddress: oidc.Rate(l.AuthorizeAddress), AuthorizeClient: oidc.Rate(l.AuthorizeClient),
+		AuthorizeAddress: oidc.Rate(l.AuthorizeAddress), AuthorizeClient: oidc.Rate(l.AuthorizeClient), AuthorizeProvider: oidc.Rate(l.AuthorizeProvider),
 		WrongSecrets: oidc.Rate(l.WrongSecrets),
 	}
 }
@@ -227,19 +245,19 @@ func defaultConfig() *config {
 		Timeouts: timeoutsConfig{
 			ReadHeader: gatehouse.Duration(5 * time.Second),
 			Read:       gatehouse.Duration(10 * time.Second),
-			Write:      gatehouse.Duration(30 * time.Second),
-			Idle:       gatehouse.Duration(60 * time.Second),
+			Write:      gatehouse.Duration(20 * time.Second),
 			Drain:      gatehouse.Duration(5 * time.Second),
 			Shutdown:   gatehouse.Duration(10 * time.Second),
 		},
 		Limits: limitsConfig{
 			HeaderBytes:           32 << 10,
 			Connections:           10_000,
-			ConnectionsPerAddress: 2000,
+			ConnectionsPerAddress: 500,
 			Client:                rateConfig{PerSecond: 200, Burst: 1000},
 			Provider:              rateConfig{PerSecond: 1000, Burst: 2000},
 			AuthorizeAddress:      rateConfig{PerSecond: 20, Burst: 200},
 			AuthorizeClient:       rateConfig{PerSecond: 100, Burst: 1000},
+			AuthorizeProvider:     rateConfig{PerSecond: 500, Burst: 2000},
 			WrongSecrets:          rateConfig{PerSecond: 1, Burst: 60},
 		},
 		PurgeEvery: gatehouse.Duration(time.Minute),
@@ -420,7 +438,7 @@ func (c *config) validate() error {
 	for field, value := range timeouts.Fields() {
 		name := field.Tag.Get("yaml")
 		switch d := time.Duration(value.Int()); {
-		case d == 0 && name == "drain":
+		case d == 0 && (name == "drain" || name == "idle"):
 		case d < time.Millisecond || d > time.Hour:
 			return fmt.Errorf("timeouts.%s must be 1ms to 1h", name)
 		}

@@ -8,8 +8,10 @@ import (
 	"go/token"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,7 +94,7 @@ func annotateMember(t *testing.T, b *strings.Builder, source *ast.File, list ref
 // Each row changes one setting of a valid configuration.
 // Proves: O7
 func TestConfigFaults(t *testing.T) {
-	for _, test := range []struct{ setting, want string }{
+	for _, test := range []struct{ setting, want string }{ // several settings have a blank between them
 		{"BASE_URL=", "config: base_url is missing"},
 		{"BASE_URL=gatehouse.example", "config: base_url must be an origin"},
 		{"BASE_URL=ftp://gatehouse.example", "config: base_url must be an origin"},
@@ -102,6 +104,7 @@ func TestConfigFaults(t *testing.T) {
 		{"BASE_URL=https://user:hunter2@gatehouse.example", "config: base_url must be an origin"},
 		{"BASE_URL=https://gatehouse.example/", "config: base_url must not end with a slash"},
 		{"BASE_URL=http://gatehouse.example", "config: base_url must be https"},
+		{"BASE_URL=http://127.0.0.1:8080 TLS_CERT_FILE=cert.pem TLS_KEY_FILE=key.pem", "config: base_url must be https where tls is set"},
 		{"MODE=test", "config: mode must be production or development"},
 		{"ALLOW_PLAIN_HTTP=true", "config: allow_plain_http is unsafe and refused in mode production"},
 		{"ALLOW_PLAIN_HTTP=perhaps", "GATEHOUSE_ALLOW_PLAIN_HTTP is not of type bool"},
@@ -121,6 +124,8 @@ func TestConfigFaults(t *testing.T) {
 		{"TIMEOUTS_READ=-1s", "config: timeouts.read must be 1ms to 1h"},
 		{"TIMEOUTS_WRITE=2h", "config: timeouts.write must be 1ms to 1h"},
 		{"TIMEOUTS_IDLE=1000", "GATEHOUSE_TIMEOUTS_IDLE is not of type duration"},
+		{"TIMEOUTS_IDLE=-1s", "config: timeouts.idle must be 1ms to 1h"},
+		{"TIMEOUTS_IDLE=61m", "config: timeouts.idle must be 1ms to 1h"},
 		{"TIMEOUTS_SHUTDOWN=1ns", "config: timeouts.shutdown must be 1ms to 1h"},
 		{"LIMITS_HEADER_BYTES=100", "config: limits.header_bytes must be 8192 to 1048576"},
 		{"LIMITS_HEADER_BYTES=many", "GATEHOUSE_LIMITS_HEADER_BYTES is not of type int"},
@@ -134,7 +139,7 @@ func TestConfigFaults(t *testing.T) {
 	} {
 		t.Run(test.setting, func(t *testing.T) {
 			valid := []string{"BASE_URL=https://gatehouse.example", "KEY_ENCRYPTION_KEY=" + kekText('k')}
-			cmd := command(append(valid, test.setting), "config", "validate")
+			cmd := command(append(valid, strings.Fields(test.setting)...), "config", "validate")
 			cmd.Dir = t.TempDir()
 			output, err := cmd.CombinedOutput()
 			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != exitFailure {
@@ -154,6 +159,7 @@ func TestConfigSwitches(t *testing.T) {
 		{"BASE_URL=http://127.0.0.1:8080"},
 		{"LISTEN=0.0.0.0:8080", "BEHIND_PROXY=true"},
 		{"ADMIN_LISTEN=0.0.0.0:8081", "ADMIN_REMOTE=true"},
+		{"TIMEOUTS_IDLE=0s", "TIMEOUTS_DRAIN=0s"},
 		{"MODE=development", "ALLOW_PLAIN_HTTP=true", "BASE_URL=http://gatehouse.example", "LISTEN=0.0.0.0:8080"},
 	} {
 		valid := []string{"BASE_URL=https://gatehouse.example", "KEY_ENCRYPTION_KEY=" + kekText('k')}
@@ -162,5 +168,32 @@ func TestConfigSwitches(t *testing.T) {
 	p := start(t, settings(t, sqliteURL(t), "MODE=development"), "serve")
 	if line := p.await(p.log, "MODE IS DEVELOPMENT"); !strings.Contains(line, `"level":"WARN"`) {
 		t.Errorf("no warning: %s", line)
+	}
+}
+
+// Who has a proxy in front and does not say where is warned: limits by address
+// then hold for all customers together.
+func TestProxyWarning(t *testing.T) {
+	for _, test := range []struct {
+		config string
+		want   bool
+	}{
+		{"behind_proxy: true", true},
+		{"behind_proxy: true\ntrusted_proxies: [127.0.0.1]", false},
+		{"behind_proxy: false", false},
+	} {
+		cmd := command(settings(t, sqliteURL(t)), "serve")
+		cmd.Dir = t.TempDir()
+		write(t, filepath.Join(cmd.Dir, "gatehouse.yaml"), []byte(test.config))
+		p := startCommand(t, cmd)
+		p.ready()
+		p.signal(syscall.SIGTERM)
+		warned := false
+		for line := range p.log { // to its end
+			warned = warned || strings.Contains(line, `"level":"WARN"`) && strings.Contains(line, "trusted_proxies")
+		}
+		if warned != test.want {
+			t.Errorf("%q: a warning %t, want %t", test.config, warned, test.want)
+		}
 	}
 }

@@ -35,8 +35,9 @@ func newGate(listener net.Listener, config *config, log *slog.Logger) *gate {
 	g := &gate{
 		Listener:   listener,
 		perAddress: config.Limits.ConnectionsPerAddress,
-		anyNumber: func(address netip.Addr) bool {
-			return config.BehindProxy || slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(address) })
+		anyNumber: func(peer netip.Addr) bool {
+			peer = peer.Unmap().WithZone("")
+			return config.BehindProxy || slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(peer) })
 		},
 		log:    log,
 		places: make(chan struct{}, config.Limits.Connections),
@@ -64,9 +65,9 @@ func (g *gate) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		tcp := conn.(*net.TCPConn) // we listen to nothing else
-		network := networkOf(tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr())
-		if g.enter(network) {
-			return &guestConn{tcp, sync.OnceFunc(func() { g.leave(network) })}, nil
+		peer := tcp.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+		if g.enter(peer) {
+			return &guestConn{tcp, sync.OnceFunc(func() { g.leave(peer) })}, nil
 		}
 		tcp.Close()
 		<-g.places
@@ -86,7 +87,9 @@ func networkOf(address netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(address, address.BitLen())
 }
 
-func (g *gate) enter(network netip.Prefix) bool {
+// enter reports whether peer may open one more connection.
+func (g *gate) enter(peer netip.Addr) bool {
+	network := networkOf(peer)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	from := g.guests[network]
@@ -94,7 +97,7 @@ func (g *gate) enter(network netip.Prefix) bool {
 		from = new(guest)
 		g.guests[network] = from
 	}
-	if from.open >= g.perAddress && !g.anyNumber(network.Addr()) {
+	if from.open >= g.perAddress && !g.anyNumber(peer) {
 		if !from.refused { // once, not for each of a flood
 			g.log.Warn("connections refused: limits.connections_per_address", "network", network.String())
 		}
@@ -105,7 +108,8 @@ func (g *gate) enter(network netip.Prefix) bool {
 	return true
 }
 
-func (g *gate) leave(network netip.Prefix) {
+func (g *gate) leave(peer netip.Addr) {
+	network := networkOf(peer)
 	g.mu.Lock()
 	from := g.guests[network]
 	if from.open--; from.open == 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -10,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +27,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"gatehouse"
 )
@@ -380,7 +384,8 @@ func TestTLSHandshakes(t *testing.T) {
 	tallied(t, bad)
 }
 
-// A session resumes, but not for ever: the keys of tickets change.
+// A session resumes, but not one of last week: its ticket is too old. That
+// nobody could read it either is TestTicketKeysRotate's to show.
 //
 // Proves: N3
 func TestTLSTickets(t *testing.T) {
@@ -417,6 +422,91 @@ func TestTLSTickets(t *testing.T) {
 		}
 	}
 	tallied(t, 2)
+}
+
+// The keys of tickets are new each day and gone after a week, and no other
+// server has them, not even one with the same certificate. A ticket is tried on
+// the settings that sealed it, which look at its key and not at its age.
+//
+// Proves: N3
+func TestTicketKeysRotate(t *testing.T) {
+	certificate, roots := certificateOf(t, false)
+	var later atomic.Int64
+	serving := func() *site {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := newSite(listener, &reception{}, defaultConfig(), slog.New(slog.DiscardHandler), certificate)
+		s.server.TLSConfig.Time = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		served := make(chan error, 1)
+		go func() { served <- s.server.Serve(tls.NewListener(s.listener, s.server.TLSConfig)) }() // ServeTLS would take a copy
+		t.Cleanup(func() {
+			s.server.Close()
+			<-served
+		})
+		return s
+	}
+	const day = 24 * time.Hour
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		name := tls.VersionName(version)
+		later.Store(0)
+		here, there := serving(), serving()
+		sessions := &keptSession{}
+		visit := func(s *site) (ticket []byte, resumed bool) {
+			t.Helper()
+			client := &tls.Config{RootCAs: roots, ServerName: "127.0.0.1", MinVersion: version, MaxVersion: version, ClientSessionCache: sessions}
+			conn := tls.Client(dial(t, s.address()), client)
+			io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			if _, err := io.ReadAll(conn); err != nil { // tickets of TLS 1.3 come with the answer
+				t.Fatal(err)
+			}
+			ticket, _, err := sessions.last.ResumptionState()
+			if err != nil || len(ticket) == 0 {
+				t.Fatalf("%s: no ticket: %v", name, err)
+			}
+			return ticket, conn.ConnectionState().DidResume
+		}
+		readable := func(s *site, ticket []byte) bool {
+			t.Helper()
+			session, err := s.server.TLSConfig.DecryptTicket(ticket, tls.ConnectionState{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return session != nil
+		}
+		today, _ := visit(here)
+		if readable(there, today) || !readable(here, today) {
+			t.Errorf("%s: a ticket is readable where it was made: %t, elsewhere: %t", name, readable(here, today), readable(there, today))
+		}
+		if _, resumed := visit(there); resumed {
+			t.Errorf("%s: another server resumes the session", name)
+		}
+		sessions.last = nil
+		later.Store(int64(day + time.Hour))
+		tomorrow, _ := visit(here)
+		if !readable(here, today) || !readable(here, tomorrow) {
+			t.Errorf("%s: tickets of a day are not readable on the next", name)
+		}
+		later.Store(int64(7*day + 2*time.Hour))
+		sessions.last = nil
+		visit(here) // by a key of that day
+		if readable(here, today) || !readable(here, tomorrow) {
+			t.Errorf("%s: after a week the first day's ticket is readable: %t, the second's: %t", name, readable(here, today), readable(here, tomorrow))
+		}
+	}
+	tallied(t, 6)
+}
+
+// A keptSession keeps the last session, whoever it was with.
+type keptSession struct{ last *tls.ClientSessionState }
+
+func (k *keptSession) Get(string) (*tls.ClientSessionState, bool) { return k.last, k.last != nil }
+
+func (k *keptSession) Put(_ string, session *tls.ClientSessionState) {
+	if session != nil {
+		k.last = session
+	}
 }
 
 // HTTP/2 has the limits of HTTP/1.1: of headers, and of bodies that nobody
@@ -490,6 +580,7 @@ func TestSlowClients(t *testing.T) {
 	config := defaultConfig()
 	second := gatehouse.Duration(time.Second)
 	config.Timeouts.ReadHeader, config.Timeouts.Read, config.Timeouts.Write, config.Timeouts.Idle = second, second, second, second
+	config.Limits.ConnectionsPerAddress = 2000 // all of them come from one
 	large := make([]byte, 8<<20)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/large" {
@@ -520,6 +611,7 @@ func TestSlowClients(t *testing.T) {
 		{"silence", 50, plain, "", "", false},
 		{"handshake", 50, overTLS, "\x16\x03\x01\x02\x00", "\x01", false},
 		{"silence before TLS", 50, overTLS, "", "", false},
+		{"preface of HTTP/2", 50, plain, "PRI * HTTP/2.0\r\n\r\nSM\r", "", false},
 		{"no ears", 10, plain, "GET /large HTTP/1.1\r\nHost: x\r\n\r\n", "", true},
 	}
 	var attackers sync.WaitGroup
@@ -593,8 +685,8 @@ func awaitReset(conn net.Conn) {
 	}
 }
 
-// What is configured is in force, and the defaults cut everybody off within
-// half a minute, but for connections that may rest between requests.
+// What is configured is in force, and the defaults are those of
+// docs/operations.md: a slow connection is over within half a minute.
 //
 // Proves: N5, N3
 func TestListenerSettings(t *testing.T) {
@@ -605,22 +697,62 @@ func TestListenerSettings(t *testing.T) {
 	}
 	defer listener.Close()
 	config := defaultConfig()
-	server := newSite(listener, &reception{}, config, slog.New(slog.DiscardHandler), certificate).server
-	if server.ReadHeaderTimeout != 5*time.Second || server.ReadTimeout != 10*time.Second || server.WriteTimeout != 30*time.Second || server.IdleTimeout != time.Minute {
+	second := gatehouse.Duration(time.Second)
+	if diff := cmp.Diff(timeoutsConfig{ReadHeader: 5 * second, Read: 10 * second, Write: 20 * second, Drain: 5 * second, Shutdown: 10 * second}, config.Timeouts); diff != "" {
+		t.Errorf("default timeouts (-want +got):\n%s", diff)
+	}
+	limits := limitsConfig{
+		HeaderBytes: 32768, Connections: 10_000, ConnectionsPerAddress: 500,
+		Client: rateConfig{200, 1000}, Provider: rateConfig{1000, 2000},
+		AuthorizeAddress: rateConfig{20, 200}, AuthorizeClient: rateConfig{100, 1000}, AuthorizeProvider: rateConfig{500, 2000}, WrongSecrets: rateConfig{1, 60},
+	}
+	if diff := cmp.Diff(limits, config.Limits); diff != "" {
+		t.Errorf("default limits (-want +got):\n%s", diff)
+	}
+	s := newSite(listener, &reception{}, config, slog.New(slog.DiscardHandler), certificate)
+	if g := s.listener.(*gate); cap(g.places) != 10_000 || g.perAddress != 500 || s.server.MaxHeaderBytes != 32768-bufferSlop {
+		t.Errorf("by default %d connections, %d of an address, %d bytes of header", cap(g.places), g.perAddress, s.server.MaxHeaderBytes)
+	}
+	server := s.server
+	if server.ReadHeaderTimeout != 5*time.Second || server.ReadTimeout != 10*time.Second || server.WriteTimeout != 20*time.Second || server.IdleTimeout != 25*time.Second {
 		t.Errorf("default timeouts: %v %v %v %v", server.ReadHeaderTimeout, server.ReadTimeout, server.WriteTimeout, server.IdleTimeout)
 	}
-	if server.HTTP2.MaxConcurrentStreams != 100 || server.HTTP2.MaxReceiveBufferPerConnection != 64<<10 || server.HTTP2.MaxReceiveBufferPerStream != 64<<10 {
-		t.Errorf("HTTP/2: %+v", server.HTTP2)
+	want := http.HTTP2Config{
+		MaxConcurrentStreams: 20, MaxReadFrameSize: 16 << 10, MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10,
+		SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 20 * time.Second,
+	}
+	if diff := cmp.Diff(want, *server.HTTP2); diff != "" {
+		t.Errorf("HTTP/2 (-want +got):\n%s", diff)
+	}
+	// A handshake may take as long as a header; the preface of HTTP/2 takes 10 s
+	// at most, and GOAWAY one, whatever is configured.
+	for name, sum := range map[string]time.Duration{
+		"a header after a rest":         server.IdleTimeout + server.ReadHeaderTimeout,
+		"an answer that nobody takes":   2*server.ReadHeaderTimeout + server.WriteTimeout,
+		"HTTP/2 without a whole frame":  server.ReadHeaderTimeout + 10*time.Second + want.SendPingTimeout + want.PingTimeout,
+		"HTTP/2 that takes nothing":     server.ReadHeaderTimeout + want.WriteByteTimeout,
+		"HTTP/2 at rest with pings":     server.IdleTimeout + time.Second,
+		"HTTP/2 with a body that drips": server.ReadHeaderTimeout + server.ReadTimeout + time.Second,
+	} {
+		if sum > 30*time.Second {
+			t.Errorf("%s lasts %s", name, sum)
+		}
 	}
 	if c := server.TLSConfig; c.MinVersion != tls.VersionTLS12 || c.MaxVersion != 0 || c.SessionTicketsDisabled {
 		t.Errorf("TLS: %+v", c)
 	}
-	if err := config.parse([]byte("timeouts: {read_header: 1s, read: 2s, write: 3s, idle: 4s}\nlimits: {header_bytes: 10000, connections: 7}\n")); err != nil {
+	config.BehindProxy = true
+	s = newSite(listener, &reception{}, config, slog.New(slog.DiscardHandler), nil)
+	if idle := s.server.IdleTimeout; idle != 75*time.Second {
+		t.Errorf("behind a proxy a connection rests for %s", idle)
+	}
+	if err := config.parse([]byte("timeouts: {read_header: 1s, read: 2s, write: 3s, idle: 4s}\nlimits: {header_bytes: 10000, connections: 7, connections_per_address: 6}\n")); err != nil {
 		t.Fatal(err)
 	}
-	s := newSite(listener, &reception{}, config, slog.New(slog.DiscardHandler), nil)
+	s = newSite(listener, &reception{}, config, slog.New(slog.DiscardHandler), nil)
 	if s.server.ReadHeaderTimeout != time.Second || s.server.ReadTimeout != 2*time.Second || s.server.WriteTimeout != 3*time.Second || s.server.IdleTimeout != 4*time.Second ||
-		s.server.MaxHeaderBytes != 10000-bufferSlop || cap(s.listener.(*gate).places) != 7 {
+		s.server.MaxHeaderBytes != 10000-bufferSlop || cap(s.listener.(*gate).places) != 7 || s.listener.(*gate).perAddress != 6 ||
+		s.server.HTTP2.SendPingTimeout != 2*time.Second || s.server.HTTP2.PingTimeout != time.Second || s.server.HTTP2.WriteByteTimeout != 3*time.Second {
 		t.Errorf("configured: %+v", s.server)
 	}
 }
@@ -752,6 +884,33 @@ func TestConnectionLimits(t *testing.T) {
 	tallied(t, 21)
 }
 
+// A trusted proxy is known by its own address; who is not one has a network, of
+// which each address counts as the other.
+//
+// Proves: N5
+func TestTrustedProxyByAddress(t *testing.T) {
+	config := defaultConfig()
+	config.Limits.ConnectionsPerAddress = 1
+	config.TrustedProxies = []string{"2001:db8::5", "192.0.2.5", "fe80::5"}
+	g := newGate(nil, config, slog.New(slog.DiscardHandler))
+	for address, trusted := range map[string]bool{
+		"2001:db8::5": true, "192.0.2.5": true, "::ffff:192.0.2.5": true, "fe80::5%eth0": true,
+		"2001:db8:0:1::5": false, "192.0.2.6": false, "fe80:0:0:1::5%eth0": false,
+	} {
+		peer := netip.MustParseAddr(address)
+		if !g.enter(peer) {
+			t.Errorf("%s has no connection", address)
+		}
+		if g.enter(peer) != trusted {
+			t.Errorf("%s has a second connection: %t, want %t", address, !trusted, trusted)
+		}
+	}
+	if g.enter(netip.MustParseAddr("2001:db8::6")) {
+		t.Error("a neighbour of a trusted proxy has the proxy's connections")
+	}
+	tallied(t, 4)
+}
+
 // Without TLS the public listener is for this machine, unless the operator says
 // that a proxy is in front.
 //
@@ -806,6 +965,109 @@ func TestPlainListener(t *testing.T) {
 		}
 	}
 	tallied(t, 2*len(hosts)+len(origins))
+}
+
+// What net/http answers by itself no handler sees, so it has none of our
+// headers. This is all of it: constant text with nothing of the request, and
+// the connection ends. docs/operations.md says so.
+//
+// Proves: N15
+func TestAnswersOfNetHTTP(t *testing.T) {
+	certificate, _ := certificateOf(t, false)
+	h := &reception{}
+	plain, overTLS := open(t, defaultConfig(), nil, h), open(t, defaultConfig(), certificate, h)
+	const plainText = "text/plain; charset=utf-8"
+	rows := []struct {
+		name    string
+		site    *site
+		request string
+		status  int
+		media   string
+		body    string
+	}{
+		{"malformed line", plain, "GET /canary\r\n\r\n", 400, plainText, "400 Bad Request"},
+		{"malformed path", plain, "GET /canary% HTTP/1.1\r\nHost: x\r\n\r\n", 400, plainText, "400 Bad Request"},
+		{"malformed header", plain, "GET / HTTP/1.1\r\nHost: x\r\nX canary\r\n\r\n", 400, plainText, "400 Bad Request"},
+		{"no Host", plain, "GET /canary HTTP/1.1\r\n\r\n", 400, plainText, "400 Bad Request: missing required Host header"},
+		{"malformed Host", plain, "GET / HTTP/1.1\r\nHost: can ary\r\n\r\n", 400, plainText, "400 Bad Request: malformed Host header"},
+		{"malformed value", plain, "GET / HTTP/1.1\r\nHost: x\r\nX: canary\x01\r\n\r\n", 400, plainText, "400 Bad Request"},
+		{"expectation", plain, "POST / HTTP/1.1\r\nHost: x\r\nExpect: canary\r\nContent-Length: 0\r\n\r\n", 417, "", ""},
+		{"large header", plain, "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("canary", 8<<10) + "\r\n\r\n", 431, plainText, "431 Request Header Fields Too Large"},
+		{"transfer coding", plain, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: canary\r\n\r\n", 501, plainText, "Unsupported transfer encoding"},
+		{"version", plain, "GET /canary HTTP/2.0\r\nHost: x\r\n\r\n", 505, plainText, "505 HTTP Version Not Supported: unsupported protocol version"},
+		{"http where TLS is", overTLS, "GET /canary HTTP/1.1\r\nHost: x\r\n\r\n", 400, "", "Client sent an HTTP request to an HTTPS server.\n"},
+	}
+	for _, row := range rows {
+		conn := dial(t, row.site.address())
+		io.WriteString(conn, row.request) // it may be refused before it is sent
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil || !res.Close && res.ProtoMinor == 1 {
+			t.Errorf("%s: the connection goes on: %v", row.name, err)
+		}
+		if res.StatusCode != row.status || res.Header.Get("Content-Type") != row.media || string(body) != row.body || strings.Contains(fmt.Sprint(res.Header), "canary") {
+			t.Errorf("%s: %d %v %q", row.name, res.StatusCode, res.Header, body)
+		}
+		for header := range res.Header {
+			if !slices.Contains([]string{"Connection", "Content-Length", "Content-Type", "Date"}, header) {
+				t.Errorf("%s: %s is not net/http's: it is not on this list", row.name, header)
+			}
+		}
+	}
+	if seen := h.take(); len(seen) != 0 {
+		t.Errorf("a handler saw %q", seen)
+	}
+	tallied(t, len(rows))
+}
+
+// A path of the listener for operators has one spelling, and whatever it
+// answers is JSON that nobody keeps or takes for something else.
+//
+// Proves: N15, N17
+func TestAdminAnswers(t *testing.T) {
+	p := start(t, settings(t, sqliteURL(t)), "serve")
+	p.ready()
+	address := strings.TrimPrefix(p.admin(), "http://")
+	rows := []struct {
+		request string
+		status  int
+		allow   string
+	}{
+		{"GET /healthz", 200, ""}, {"GET /healthz?a=b", 200, ""}, {"HEAD /healthz", 200, ""}, {"GET /readyz", 200, ""}, {"HEAD /readyz", 200, ""}, {"GET http://x/healthz", 200, ""},
+		{"POST /healthz", 405, "GET, HEAD"}, {"OPTIONS /readyz", 405, "GET, HEAD"}, {"TRACE /healthz", 405, "GET, HEAD"}, {"get /healthz", 405, "GET, HEAD"}, {"CONNECT /healthz", 405, "GET, HEAD"},
+	}
+	for _, request := range []string{
+		"GET //healthz", "GET /./healthz", "GET /x/../healthz", "GET /healthz/", "GET /healthz/.", "GET /healthz//", "GET /%68ealthz", "GET /healthz%2f", "GET /%2fhealthz", "GET /healthz;a", "GET /HEALTHZ",
+		"GET http://x//healthz", "GET /", "GET //", "GET /..", "GET /clock", "PUT /clock", "OPTIONS *", "CONNECT x:443", "HEAD //readyz", "POST //readyz", "GET /<script>alert(1)</script>",
+	} {
+		rows = append(rows, struct {
+			request string
+			status  int
+			allow   string
+		}{request, 404, ""})
+	}
+	for _, row := range rows {
+		conn := dial(t, address)
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", row.request)
+		method, _, _ := strings.Cut(row.request, " ")
+		res, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := res.Header
+		if res.StatusCode != row.status || h.Get("Allow") != row.allow || h.Get("Location") != "" || (method != "HEAD") != json.Valid(body) || bytes.Contains(body, []byte("script")) ||
+			h.Get("Content-Type") != "application/json" || h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %v %s", row.request, res.StatusCode, h, body)
+		}
+	}
+	tallied(t, len(rows)-6)
 }
 
 // The listeners have nothing in common, by whatever name one is asked for the

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -30,11 +33,30 @@ type readiness struct {
 	Keys     string `json:"keys"`     // ok, unavailable, unknown
 }
 
-func (p *probes) handler() *http.ServeMux {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", p.healthz)
-	mux.HandleFunc("GET /readyz", p.readyz)
-	return mux
+func (p *probes) handler() paths {
+	return paths{
+		"/healthz": {http.MethodGet: p.healthz, http.MethodHead: p.healthz},
+		"/readyz":  {http.MethodGet: p.readyz, http.MethodHead: p.readyz},
+	}
+}
+
+// paths are handlers by path and method. A path has one spelling, and every
+// answer is JSON; http.ServeMux redirects from others, in HTML.
+type paths map[string]map[string]http.HandlerFunc
+
+func (p paths) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	methods, known := p[r.URL.EscapedPath()]
+	if !known {
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing at this path"})
+		return
+	}
+	handle, taken := methods[r.Method]
+	if !taken {
+		w.Header().Set("Allow", strings.Join(slices.Sorted(maps.Keys(methods)), ", "))
+		writeJSON(w, http.StatusMethodNotAllowed, map[string]string{"error": "this path does not take the method"})
+		return
+	}
+	handle(w, r)
 }
 
 // closing ends connections with the answer that is under way, while draining:

@@ -82,7 +82,7 @@ func (c *cli) providerAdd() *cobra.Command {
 		"access-token-lifetime":  {&n.Rules.AccessTokenLifetime, defaults.AccessTokenLifetime, "lifetime of access tokens"},
 		"grant-lifetime":         {&n.Rules.GrantLifetime, defaults.GrantLifetime, "lifetime of grants and their refresh tokens"},
 		"rotation-grace":         {&n.Rules.RotationGrace, defaults.RotationGrace, "how long a rotated refresh token can be used again for the same successor"},
-		"assertion-max-lifetime": {&n.Rules.AssertionMaxLifetime, defaults.AssertionMaxLifetime, "how far ahead exp of an assertion may be"},
+		"assertion-max-lifetime": {&n.Rules.AssertionMaxLifetime, defaults.AssertionMaxLifetime, "how far ahead exp of an assertion may be, of now and of its iat"},
 		"clock-skew":             {&n.Rules.ClockSkew, defaults.ClockSkew, "how far ahead iat and nbf may be"},
 	} {
 		f.DurationVar((*time.Duration)(rule.set), name, 0, fmt.Sprintf("%s (default %s)", rule.usage, rule.fallback))

@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,6 +164,59 @@ func TestRevocationClientStaysOutside(t *testing.T) {
 	defer server.Close()
 	for _, address := range []string{server.URL, "http://10.0.0.1/", "http://169.254.169.254/", "http://[::1]/", "http://[fd00::1]/", "http://[::ffff:127.0.0.1]/"} {
 		if res, err := revocationClient().Get(address); err == nil || !strings.Contains(err.Error(), "not a public address") {
+			t.Errorf("%s: %v %v", address, res, err)
+		}
+	}
+}
+
+// Calls to banks and questions about certificates go where they are meant to,
+// whatever proxy the environment names: one could read them, and answer.
+// net/http reads the environment once, so they are made by a process of its own.
+func TestNoProxyOfTheEnvironment(t *testing.T) {
+	if target := os.Getenv("TEST_TARGET"); target != "" {
+		callPastProxies(t, target)
+		return
+	}
+	t.Parallel()
+	var trapped, reached atomic.Int64
+	trap := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { trapped.Add(1) }))
+	defer trap.Close()
+	bank := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	defer bank.Close()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "-test.run=^TestNoProxyOfTheEnvironment$", "-test.count=1")
+	// No proxy is ever used for 127.0.0.1; 0.0.0.0 is this machine, too.
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), noRaceSleep, "HTTP_PROXY=" + trap.URL, "HTTPS_PROXY=" + trap.URL, "TEST_TARGET=" + strings.Replace(bank.URL, "127.0.0.1", "0.0.0.0", 1)}
+	if output, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, output)
+	}
+	if trapped.Load() != 1 || reached.Load() != 1 {
+		t.Errorf("the proxy had %d calls, want the one that was meant for it; the bank had %d, want 1", trapped.Load(), reached.Load())
+	}
+}
+
+func callPastProxies(t *testing.T, target string) {
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, target, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	banks, err := defaultConfig().banks(time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, transport := range []http.RoundTripper{&http.Transport{Proxy: http.ProxyFromEnvironment}, banks.Transport} {
+		res, err := transport.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+	}
+	for _, scheme := range []string{"http", "https"} {
+		address := strings.Replace(target, "http", scheme, 1)
+		if res, err := revocationClient().Get(address); err == nil || !strings.Contains(err.Error(), "dial tcp 0.0.0.0:") || !strings.Contains(err.Error(), "not a public address") {
 			t.Errorf("%s: %v %v", address, res, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -41,6 +42,9 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	log := newLog(c.stderr, config)
 	if config.Mode == development {
 		log.Warn("MODE IS DEVELOPMENT: do not put real customers behind this server", "allow_plain_http", config.AllowPlainHTTP, "allow_jwks_fetch", config.AllowJWKSFetch)
+	}
+	if config.BehindProxy && len(config.TrustedProxies) == 0 {
+		log.Warn("behind_proxy is set and trusted_proxies is not: limits by address count all customers as one")
 	}
 	kek, err := config.kek()
 	if err != nil {
@@ -103,8 +107,7 @@ func (c *cli) serve(ctx context.Context, config *config, migrateFirst bool) erro
 	probes := &probes{ready: server.Ready, log: log}
 	control := probes.handler()
 	if config.AllowClockControl {
-		control.HandleFunc("GET /clock", clock.handle)
-		control.HandleFunc("PUT /clock", clock.handle)
+		control["/clock"] = map[string]http.HandlerFunc{http.MethodGet: clock.handle, http.MethodHead: clock.handle, http.MethodPut: clock.handle}
 	}
 	public := newSite(publicListener, probes.closing(server.Handler()), config, log, certificate)
 	admin := newSite(adminListener, control, config, log, nil)

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -31,25 +33,40 @@ var cipherSuites = []uint16{
 	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// streamWindow is how much of the bodies on one HTTP/2 connection, and of each,
-// is taken before the handler reads; net/http has a megabyte.
-const streamWindow = 64 << 10
+// Bounds of an HTTP/2 connection.
+const (
+	// streamWindow is how much of all bodies, and of each, is taken before the
+	// handler reads; net/http has a megabyte.
+	streamWindow = 64 << 10
+	// frameSize is the least that is allowed (RFC 9113 §4.2): a frame is read
+	// whole before anybody looks at it, and net/http has a megabyte.
+	frameSize = 16 << 10
+	// streams multiply limits.connections_per_address: net/http has 250.
+	streams = 20
+)
 
 // newSite serves listener by handler, over TLS when there is a certificate.
 // Connections wait until serveSites.
 func newSite(listener net.Listener, handler http.Handler, config *config, log *slog.Logger, certificate *tls.Certificate) *site {
 	server := &http.Server{
-		Handler:           endUnclear(handler),
+		Handler:           endUnclear(endSlow(handler)),
 		ReadHeaderTimeout: time.Duration(config.Timeouts.ReadHeader),
 		ReadTimeout:       time.Duration(config.Timeouts.Read),
 		WriteTimeout:      time.Duration(config.Timeouts.Write),
-		IdleTimeout:       time.Duration(config.Timeouts.Idle),
+		IdleTimeout:       config.idle(),
 		MaxHeaderBytes:    config.Limits.HeaderBytes - bufferSlop,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams:          100,
+			MaxConcurrentStreams:          streams,
+			MaxReadFrameSize:              frameSize,
 			MaxReceiveBufferPerConnection: streamWindow,
 			MaxReceiveBufferPerStream:     streamWindow,
+			// The timeouts above are those of streams. These are the
+			// connection's: who sends no whole frame is asked for a sign of
+			// life, and who takes no byte is gone.
+			SendPingTimeout:  time.Duration(config.Timeouts.Read),
+			PingTimeout:      time.Duration(config.Timeouts.ReadHeader),
+			WriteByteTimeout: time.Duration(config.Timeouts.Write),
 		},
 		DisableGeneralOptionsHandler: true, // OPTIONS * is answered as everything else
 	}
@@ -74,6 +91,32 @@ func endUnclear(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// endSlow ends an HTTP/2 connection with the answer to a request whose body did
+// not come in time, as net/http does with HTTP/1.1. Else it would rest for
+// timeouts.idle, and then begin another.
+func endSlow(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor == 2 {
+			r.Body = timedBody{r.Body, w.Header()}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A timedBody is a body, and the header of its answer.
+type timedBody struct {
+	io.ReadCloser
+	answer http.Header
+}
+
+func (b timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		b.answer.Set("Connection", "close")
+	}
+	return n, err
 }
 
 func (s *site) url() string { return origin(s.listener, s.server.TLSConfig != nil) }
