@@ -28,10 +28,11 @@ import (
 
 // A checked package is parsed and has types.
 type checked struct {
-	path  string
-	fset  *token.FileSet
-	files []*ast.File
-	info  *types.Info
+	path    string
+	fset    *token.FileSet
+	files   []*ast.File
+	info    *types.Info
+	secrets map[types.Object]bool // of markSecrets
 }
 
 // A finding is what a gate says of a place.
@@ -84,28 +85,34 @@ func unverifiedTLS(p checked) (found []finding) {
 }
 
 var (
-	secretName = regexp.MustCompile(`(?i)(secret|hash|verifier|password|otp|cookie|sealed|signature|mac|digest)$`)
+	secretName = regexp.MustCompile(`(?i)((access|refresh)_?token|secret|hash|verifier|password|otp|cookie|sealed|signature|mac|digest)(e?s)?$`)
 	// publicHash are the claims that carry a hash in the open.
 	publicHash = regexp.MustCompile(`(?i)^(at|c|s|tls)_?hash$`)
 )
 
 // equals are functions that tell by their time how much of two values is equal.
 var equals = []string{
-	"bytes.Compare", "bytes.Equal", "bytes.EqualFold", "bytes.HasPrefix", "reflect.DeepEqual", "slices.Compare", "slices.Contains", "slices.Equal",
-	"slices.Index", "strings.Compare", "strings.EqualFold", "strings.HasPrefix",
+	"bytes.Compare", "bytes.Contains", "bytes.Equal", "bytes.EqualFold", "bytes.HasPrefix", "bytes.HasSuffix", "bytes.Index", "cmp.Compare",
+	"reflect.DeepEqual", "slices.Compare", "slices.Contains", "slices.Equal", "slices.Index", "strings.Compare", "strings.Contains", "strings.EqualFold",
+	"strings.HasPrefix", "strings.HasSuffix", "strings.Index",
 }
 
 // comparedSecrets finds secrets and hashes that are compared otherwise than in
 // constant time. Whether one is there at all may be asked.
 func comparedSecrets(p checked) (found []finding) {
+	p.markSecrets()
 	p.inspect(func(node ast.Node) {
 		switch n := node.(type) {
 		case *ast.BinaryExpr:
-			if (n.Op == token.EQL || n.Op == token.NEQ) && (p.secret(n.X) || p.secret(n.Y)) && !p.empty(n.X) && !p.empty(n.Y) {
+			if (n.Op == token.EQL || n.Op == token.NEQ) && (p.secret(n.X) || p.secret(n.Y)) && !p.open(n.X) && !p.open(n.Y) {
 				found = append(found, finding{n, "a secret is compared with " + n.Op.String()})
 			}
 		case *ast.SwitchStmt:
-			if n.Tag != nil && p.secret(n.Tag) {
+			compared := []ast.Expr{n.Tag}
+			for _, clause := range n.Body.List {
+				compared = append(compared, clause.(*ast.CaseClause).List...)
+			}
+			if n.Tag != nil && slices.ContainsFunc(compared, p.secret) {
 				found = append(found, finding{n, "a secret is compared in a switch"})
 			}
 		case *ast.CallExpr:
@@ -118,33 +125,89 @@ func comparedSecrets(p checked) (found []finding) {
 	return found
 }
 
-// secret reports whether an expression is a string, or bytes, that its name or
-// the function that it comes from says to be secret.
+// markSecrets notes the variables that are set to a secret, whatever they are
+// called.
+func (p checked) markSecrets() {
+	set := func(to, from ast.Expr) {
+		name, ok := to.(*ast.Ident)
+		if !ok || !p.secret(from) {
+			return
+		}
+		if variable := p.info.ObjectOf(name); variable != nil && keepsSecrets(variable.Type()) {
+			p.secrets[variable] = true
+		}
+	}
+	p.inspect(func(node ast.Node) {
+		switch n := node.(type) {
+		case *ast.AssignStmt:
+			for i := range min(len(n.Lhs), len(n.Rhs)) {
+				set(n.Lhs[i], n.Rhs[i])
+			}
+		case *ast.ValueSpec:
+			for i := range n.Values {
+				set(n.Names[i], n.Values[i])
+			}
+		case *ast.RangeStmt:
+			set(n.Value, n.X)
+		}
+	})
+}
+
+// secret reports whether an expression is of a type that can keep a secret and
+// its name, its type or what it is made of says that it does.
 func (p checked) secret(e ast.Expr) bool {
 	of := p.info.TypeOf(e)
-	if of == nil || !text(of) {
+	if of == nil || !keepsSecrets(of) || p.constant(e) {
 		return false
+	}
+	switch of := of.Underlying().(type) {
+	case *types.Array:
+		if of.Len() >= 20 { // no array of bytes that long is anything else
+			return true
+		}
+	case *types.Struct:
+		return true
 	}
 	switch e := ast.Unparen(e).(type) {
 	case *ast.Ident:
-		return secretName.MatchString(e.Name) && !publicHash.MatchString(e.Name) && !p.constant(e)
+		return isSecretName(e.Name) || p.secrets[p.info.ObjectOf(e)]
 	case *ast.SelectorExpr:
-		return secretName.MatchString(e.Sel.Name) && !publicHash.MatchString(e.Sel.Name) && !p.constant(e)
+		return isSecretName(e.Sel.Name)
 	case *ast.SliceExpr:
 		return p.secret(e.X)
 	case *ast.IndexExpr:
 		return p.secret(e.X)
 	case *ast.StarExpr:
 		return p.secret(e.X)
+	case *ast.BinaryExpr:
+		return p.secret(e.X) || p.secret(e.Y)
 	case *ast.CallExpr:
 		if p.info.Types[e.Fun].IsType() { // a conversion
 			return p.secret(e.Args[0])
 		}
-		switch name := p.called(e); name {
-		case "crypto/sha256.Sum256", "crypto/sha512.Sum512", "gatehouse.HashSecret":
+		name := p.called(e)
+		return name == "(hash.Hash).Sum" || isSecretName(named(e.Fun)) || rewrites.MatchString(name) && slices.ContainsFunc(e.Args, p.secret)
+	}
+	return false
+}
+
+// rewrites are functions that return what they are given in another form.
+var rewrites = regexp.MustCompile(`^\(?\*?(bytes|encoding/(base32|base64|hex)|fmt|slices|strings)\.`)
+
+func isSecretName(name string) bool {
+	return secretName.MatchString(name) && !publicHash.MatchString(name)
+}
+
+// keepsSecrets reports whether t is text, or a struct with a field that is, by
+// its name, a secret.
+func keepsSecrets(t types.Type) bool {
+	fields, ok := t.Underlying().(*types.Struct)
+	if !ok {
+		return text(t)
+	}
+	for field := range fields.Fields() {
+		if isSecretName(field.Name()) && text(field.Type()) {
 			return true
-		default:
-			return strings.HasPrefix(name, "strings.") && len(e.Args) > 0 && p.secret(e.Args[0])
 		}
 	}
 	return false
@@ -179,9 +242,14 @@ func (p checked) isConst(e ast.Expr) bool {
 	return false
 }
 
-func (p checked) empty(e ast.Expr) bool {
+// open reports whether anybody knows what an expression is: nothing, or one of
+// the claims of publicHash.
+func (p checked) open(e ast.Expr) bool {
+	if literal, ok := ast.Unparen(e).(*ast.CompositeLit); ok {
+		return len(literal.Elts) == 0
+	}
 	v := p.info.Types[e]
-	return v.IsNil() || v.Value != nil && v.Value.Kind() == constant.String && constant.StringVal(v.Value) == ""
+	return v.IsNil() || v.Value != nil && v.Value.Kind() == constant.String && constant.StringVal(v.Value) == "" || publicHash.MatchString(named(e))
 }
 
 // called is the name of a function with its package, or of a method with its
@@ -210,8 +278,9 @@ func (p checked) called(call *ast.CallExpr) string {
 	return function.FullName()
 }
 
-// sqlMethod are the doors of the database libraries.
-var sqlMethod = regexp.MustCompile(`^\(\*?(database/sql|github\.com/jackc/pgx/v5(/[a-z]+)*)\.\w+\)\.(Exec|Query|QueryRow|Prepare|Queue|SendBatch)(Context)?$`)
+// sqlMethod are the doors of the database libraries, and of interfaces like
+// theirs.
+var sqlMethod = regexp.MustCompile(`^\(.+\)\.(Exec|Query|QueryRow|Prepare|Queue|SendBatch)(Context)?$`)
 
 // assembledSQL finds SQL that is not a constant where it goes to a database: to
 // a library, to a parameter of ours that is named sql, or into a fragment of
@@ -219,6 +288,11 @@ var sqlMethod = regexp.MustCompile(`^\(\*?(database/sql|github\.com/jackc/pgx/v5
 // is looked at in its turn.
 func assembledSQL(p checked) (found []finding) {
 	report := func(node ast.Node, text string) { found = append(found, finding{node, text}) }
+	set := func(node ast.Node, name string, to ast.Expr) {
+		if name == "sql" && !p.wholeSQL(to) {
+			report(node, "SQL is put together from pieces")
+		}
+	}
 	for _, file := range p.files {
 		for _, decl := range file.Decls {
 			within := ""
@@ -228,16 +302,28 @@ func assembledSQL(p checked) (found []finding) {
 			ast.Inspect(decl, func(node ast.Node) bool {
 				switch n := node.(type) {
 				case *ast.AssignStmt:
-					if n.Tok == token.ADD_ASSIGN && named(n.Lhs[0]) == "sql" && !p.wholeSQL(n.Rhs[0]) {
-						report(n, "SQL is put together from pieces")
+					for i, to := range n.Lhs {
+						set(n, named(to), n.Rhs[min(i, len(n.Rhs)-1)])
+					}
+				case *ast.ValueSpec:
+					for i, value := range n.Values {
+						set(n, n.Names[i].Name, value)
 					}
 				case *ast.CompositeLit:
-					if p.typeName(n) == "statement" && len(n.Elts) > 0 && within != "query" {
+					if typeName(p.info.TypeOf(n)) == "statement" && len(n.Elts) > 0 && within != "query" {
 						report(n, "a statement is made beside query")
+					}
+					fields, ok := p.info.TypeOf(n).Underlying().(*types.Struct)
+					for i, value := range n.Elts {
+						if pair, named := value.(*ast.KeyValueExpr); named {
+							set(n, fmt.Sprint(pair.Key), pair.Value)
+						} else if ok {
+							set(n, fields.Field(i).Name(), value)
+						}
 					}
 				case *ast.CallExpr:
 					if p.info.Types[n.Fun].IsType() {
-						if p.typeName(n) == "fragment" && p.info.Types[n].Value == nil {
+						if typeName(p.info.TypeOf(n)) == "fragment" && p.info.Types[n].Value == nil {
 							report(n, "a fragment of SQL is made of a variable")
 						}
 						return true
@@ -274,17 +360,24 @@ func (p checked) sqlParameter(call *ast.CallExpr) int {
 // wholeSQL reports whether an expression is SQL without anything that a request
 // could have put into it.
 func (p checked) wholeSQL(e ast.Expr) bool {
-	if p.info.Types[e].Value != nil || p.typeName(e) == "fragment" {
+	of := p.info.TypeOf(e)
+	if list, ok := of.(*types.Slice); ok {
+		of = list.Elem()
+	}
+	if p.info.Types[e].Value != nil || typeName(of) == "fragment" {
 		return true
 	}
-	if sum, ok := ast.Unparen(e).(*ast.BinaryExpr); ok {
-		return p.wholeSQL(sum.X) && p.wholeSQL(sum.Y)
+	switch e := ast.Unparen(e).(type) {
+	case *ast.BinaryExpr:
+		return p.wholeSQL(e.X) && p.wholeSQL(e.Y)
+	case *ast.CallExpr:
+		return p.info.Types[e.Fun].IsType() && p.wholeSQL(e.Args[0])
 	}
 	return named(e) == "sql"
 }
 
-func (p checked) typeName(e ast.Expr) string {
-	if t, ok := types.Unalias(p.info.TypeOf(e)).(*types.Named); ok {
+func typeName(t types.Type) string {
+	if t, ok := types.Unalias(t).(*types.Named); ok {
 		return t.Obj().Name()
 	}
 	return ""
@@ -321,7 +414,8 @@ var exempt = map[string]string{
 // Each gate finds what it is there for, and lets pass what resembles it.
 func TestGates(t *testing.T) {
 	exports := map[string]string{}
-	for _, p := range list(t, "bytes", "context", "crypto/rand", "crypto/sha256", "crypto/subtle", "crypto/tls", "database/sql", "fmt", "math/rand", "math/rand/v2", "reflect", "slices", "strings") {
+	for _, p := range list(t, "bytes", "cmp", "context", "crypto/hmac", "crypto/rand", "crypto/sha256", "crypto/subtle", "crypto/tls", "database/sql", "encoding/base64", "encoding/hex",
+		"fmt", "math/rand", "math/rand/v2", "net/url", "reflect", "slices", "strings") {
 		exports[p.ImportPath] = p.Export
 	}
 	type snippet struct {
@@ -352,6 +446,30 @@ func TestGates(t *testing.T) {
 			{"strings", `func f(cookie, shown string) bool { return strings.EqualFold(cookie, shown) }`, true},
 			{"strings", `func f(secret, shown string) bool { return strings.TrimSpace(secret) == shown }`, true},
 			{"reflect", `func f(mac, shown []byte) bool { return reflect.DeepEqual(mac, shown) }`, true},
+			{"", `func f(clientSecret, shown string) bool { switch shown { case clientSecret: return true }; return false }`, true},
+			{"", `func f(secrets []string, shown string) bool { for _, s := range secrets { if s == shown { return true } }; return false }`, true},
+			{"", `func f(accessToken, shown string) bool { return shown == accessToken }`, true},
+			{"", `func f(a, b struct{ Name, Secret string }) bool { return a == b }`, true},
+			{"", `func ClientSecretHash(string) string { return "" }; func f(shown string) bool { return ClientSecretHash("a") == shown }`, true},
+			{"", `func f(secret, shown string) bool { a := secret; b := a + "."; return b == shown }`, true},
+			{"bytes", `func f(secret, shown []byte) bool { return bytes.Contains(secret, shown) && len(secret) == len(shown) }`, true},
+			{"cmp", `func f(clientSecret, shown string) bool { return cmp.Compare(clientSecret, shown) == 0 }`, true},
+			{"crypto/hmac crypto/sha256", `func f(k []byte, shown string) bool { m := hmac.New(sha256.New, k); return string(m.Sum(nil)) == shown }`, true},
+			{"crypto/hmac crypto/sha256", `func f(k []byte, shown string) bool { m := hmac.New(sha256.New, k); s := m.Sum(nil); return string(s) == shown }`, true},
+			{"crypto/sha256", `func f(shown []byte, kept [32]byte) bool { sum := sha256.Sum256(shown); return sum == kept }`, true},
+			{"crypto/sha256 encoding/base64", `func f(b []byte, shown string) bool { sum := sha256.Sum256(b); return base64.RawURLEncoding.EncodeToString(sum[:]) == shown }`, true},
+			{"crypto/sha256 fmt", `func f(b []byte, shown string) bool { return fmt.Sprintf("%x", sha256.Sum256(b)) == shown }`, true},
+			{"encoding/hex", `func f(shown string, c struct{ SecretHash []byte }) bool { return hex.EncodeToString(c.SecretHash) == shown }`, true},
+			{"strings", `func f(secret, shown string) bool { return strings.HasSuffix(secret, shown) }`, true},
+			{"strings", `func f(secret, shown string) bool { return strings.Contains(secret, shown) }`, true},
+			{"crypto/sha256 encoding/base64", `func f(b []byte, atHash string) bool { sum := sha256.Sum256(b); return base64.RawURLEncoding.EncodeToString(sum[:16]) == atHash }`, false},
+			{"", `func f(a, b struct{ Name, Kind string }) bool { return a == b }`, false},
+			{"", `type c struct{ Secret string }; func f(a c) bool { return a == c{} }`, false},
+			{"", `func f(names []string, shown string) bool { for _, s := range names { if s == shown { return true } }; return false }`, false},
+			{"", `func f(secret, kind string) int { switch kind { case "a": return len(secret) }; return 0 }`, false},
+			{"", `func f(a, b [16]byte) bool { return a == b }`, false}, // an id
+			{"encoding/hex", `func f(id []byte, shown string) bool { return hex.EncodeToString(id) == shown }`, false},
+			{"strings", `func f(secret string) bool { return len(strings.TrimSpace(secret)) == 3 }`, false},
 			{"", `func f(secret string) bool { return secret == "" }`, false},
 			{"", `func f(tokenHash []byte) bool { return tokenHash == nil }`, false},
 			{"", `func f(secret string) bool { return len(secret) == 3 }`, false},
@@ -368,6 +486,23 @@ func TestGates(t *testing.T) {
 			{"", `func f(where string) string { sql := "SELECT 1 "; sql += where; return sql }`, true},
 			{"", `type fragment string; func f(where string) fragment { return fragment(where) }`, true},
 			{"", `type statement struct{ text string }; func f(text string) statement { return statement{text} }`, true},
+			{"database/sql fmt", `func f(db *sql.DB, id string) { sql := fmt.Sprintf("SELECT '%s'", id); db.Exec(sql) }`, true},
+			{"database/sql", `func f(db *sql.DB, id string) { var sql = "SELECT '" + id + "'"; db.Exec(sql) }`, true},
+			{"database/sql", `func f(db *sql.DB, id string) { var sql string; sql = "SELECT '" + id + "'"; db.Exec(sql) }`, true},
+			{"database/sql", `func g() (string, error) { return "", nil }; func f(db *sql.DB) { sql, _ := g(); db.Exec(sql) }`, true},
+			{"database/sql", `type q struct{ sql string }; func f(db *sql.DB, id string) { x := q{sql: "SELECT '" + id + "'"}; db.Exec(x.sql) }`, true},
+			{"database/sql", `type q struct{ sql string }; func f(db *sql.DB, id string) { x := q{"SELECT '" + id + "'"}; db.Exec(x.sql) }`, true},
+			{"database/sql", `type q struct{ sql string }; func f(db *sql.DB, id string) { var x q; x.sql = "SELECT '" + id + "'"; db.Exec(x.sql) }`, true},
+			{"database/sql strings", `func f(db *sql.DB, id string) { var b strings.Builder; b.WriteString(id); sql := b.String(); db.Exec(sql) }`, true},
+			{"database/sql strings", `func f(db *sql.DB, id string) { var b strings.Builder; b.WriteString(id); db.Exec(b.String()) }`, true},
+			{"context", `type e interface{ ExecContext(context.Context, string, ...any) }; func f(x e, id string) { x.ExecContext(context.Background(), "SELECT " + id) }`, true},
+			{"context", `type e interface{ Exec(context.Context, string, ...any) }; func f(x e, id string) { x.Exec(context.Background(), "SELECT " + id) }`, true},
+			{"", `type fragment string; func f(where string) fragment { type g = fragment; return g(where) }`, true},
+			{"", `type fragment string; type q struct{ sql string }; func f(part fragment) q { return q{string(part)} }`, false},
+			{"", `type q struct{ sql string }; func f(sql string) q { return q{sql: sql} }`, false},
+			{"database/sql", `const from = " FROM t"; func f(db *sql.DB) { sql := "SELECT 1"; sql += from; db.Exec(sql) }`, false},
+			{"net/url", `func f(u *url.URL, name string) string { return u.Query().Get("q" + name) }`, false},
+			{"", `type e interface{ Exec(n int) }; func f(x e, n int) { x.Exec(n + 1) }`, false},
 			{"database/sql", `func f(db *sql.DB, id string) { db.Exec("DELETE FROM t WHERE id = $1", id) }`, false},
 			{"database/sql", `const from = " FROM t"; func f(db *sql.DB) { db.Exec("SELECT 1" + from) }`, false},
 			{"database/sql", `func f(db *sql.DB, sql string) { db.Exec(sql) }`, false}, // who calls f is looked at
@@ -523,7 +658,7 @@ func load(t *testing.T) (packages []checked) {
 // check types a package: files, or one file with the given text.
 func check(t *testing.T, path string, files []string, text any, imports, exports map[string]string) checked {
 	t.Helper()
-	p := checked{path: path, fset: token.NewFileSet(), info: &types.Info{
+	p := checked{path: path, fset: token.NewFileSet(), secrets: map[types.Object]bool{}, info: &types.Info{
 		Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{},
 	}}
 	for _, name := range files {

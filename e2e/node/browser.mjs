@@ -187,7 +187,7 @@ if (!secure) describe('pages', { concurrency: 3 }, () => {
       for (const parameters of [
         { client_id: text },
         { redirect_uri: text },
-        { state: text, scope: text, nonce: text, claims: text, redirect_uri: 'https://evil.example/' },
+        { state: text, scope: text, nonce: text, claims: text, ui_locales: text, redirect_uri: 'https://evil.example/' },
         { request: text, redirect_uri: 'https://evil.example/' },
       ]) {
         const url = authorizeURL('demobank', parameters);
