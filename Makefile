@@ -11,7 +11,7 @@ demo: ## three sandbox banks, a TPP, the whole flow, then a browser
 	$(GO) run ./cmd/gatehouse demo
 
 test: tools ## every test, on SQLite and PostgreSQL; what takes longest begins first
-	$(GO) run ./e2e/tally -race -timeout 15m ./oidc ./store ./...
+	$(GO) run ./e2e/tally -race -timeout 30m ./oidc ./store ./...
 
 check: ## what a machine can see of the code
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'not gofmt-ed: run make fmt'; exit 1; }
